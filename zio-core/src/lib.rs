@@ -1,1 +1,21 @@
 //! zio-core
+#![forbid(unsafe_code)]
+
+pub mod alloc;
+pub mod bp;
+pub mod error;
+pub mod segment;
+pub mod task;
+pub mod types;
+pub mod vdev;
+
+pub use alloc::{Allocator, Dvas, NoSpace, Released, Slots, SpaceClass, SpaceError, Want};
+pub use bp::Dva;
+pub use error::{Error, ErrorKind};
+pub use segment::{Buffer, BufferPool, Buffers, Data, Segment};
+pub use task::{QueueKind, Route, Task, TaskQueue};
+pub use types::{ChildSet, ChildType, Priority, Txg, VdevId, WaitType, ZioType};
+pub use vdev::{
+    Complete, Geometry, Reactor, Token, Vdev, VdevDone, VdevError, VdevErrorKind, VdevIo, VdevOp,
+    Wait,
+};

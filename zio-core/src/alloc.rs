@@ -1,0 +1,181 @@
+//! Space: the [`Allocator`] trait (spec 3.7, 3.8, 8.5).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smallvec::SmallVec;
+
+use crate::bp::Dva;
+use crate::types::{Txg, VdevId};
+
+/// The DVAs of one block, at most three.
+pub type Dvas = SmallVec<[Dva; 3]>;
+
+/// Which space is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SpaceClass {
+    /// Blocks of the pool.
+    #[default]
+    Normal,
+    /// Blocks of a log chain.
+    Log,
+}
+
+/// A wish for space.
+#[derive(Clone, Debug, Default)]
+pub struct Want {
+    /// Bytes of payload; each copy's extent is this, rounded up to the vdev's unit.
+    pub size_bytes: u64,
+    /// Copies, 1 to 3, on distinct vdevs or, on one vdev, an eighth of it apart.
+    pub copies: u8,
+    /// Transaction group that allocates.
+    pub txg: Txg,
+    /// Class of space.
+    pub class: SpaceClass,
+    /// Blocks with equal affinity like to stand together (allocator shard). A hint.
+    pub affinity: u32,
+    /// Vdevs to prefer (gang members stay with their leader). A hint.
+    pub prefer: Option<VdevId>,
+}
+
+/// No extent large enough anywhere: what was asked, and what there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no extent of {size_bytes} bytes for {copies} copies: {free_bytes} bytes free, largest extent {largest_bytes}"
+)]
+pub struct NoSpace {
+    /// Bytes asked for, per copy.
+    pub size_bytes: u64,
+    /// Copies asked for.
+    pub copies: u8,
+    /// Bytes free in all vdevs.
+    pub free_bytes: u64,
+    /// Largest free extent.
+    pub largest_bytes: u64,
+}
+
+/// A free or claim that does not fit the state of the space it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpaceError {
+    /// Claim of space that is not free (ENOENT).
+    #[error("{dva} is not free")]
+    NotFree {
+        /// The extent in question.
+        dva: Dva,
+    },
+    /// Free of space that is not allocated. Nothing was changed: leak rather than reuse.
+    #[error("{dva} is not allocated")]
+    NotAllocated {
+        /// The extent in question.
+        dva: Dva,
+    },
+    /// No such vdev, or outside it (ENXIO).
+    #[error("{dva} lies outside every device")]
+    Outside {
+        /// The extent in question.
+        dva: Dva,
+    },
+}
+
+/// Hands out extents, takes them back, and marks given ones as taken.
+pub trait Allocator: Send + Sync + fmt::Debug {
+    /// Allocates `want.copies` extents, all or none.
+    ///
+    /// # Errors
+    /// [`NoSpace`]; then nothing is allocated.
+    fn allocate(&self, want: &Want) -> Result<Dvas, NoSpace>;
+
+    /// Gives an extent back in `txg`. It may be handed out again once the
+    /// allocator's deferral says so.
+    ///
+    /// # Errors
+    /// [`SpaceError`]; then nothing is changed.
+    fn free(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError>;
+
+    /// Takes back an allocation of this same `txg` at once: nothing can have
+    /// been written there that anybody knows of.
+    ///
+    /// # Errors
+    /// [`SpaceError`]; then nothing is changed.
+    fn unallocate(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError>;
+
+    /// Marks a given extent as allocated.
+    ///
+    /// # Errors
+    /// [`SpaceError`]; then nothing is changed.
+    fn claim(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError>;
+
+    /// Could [`Allocator::claim`] succeed? Changes nothing.
+    ///
+    /// # Errors
+    /// What a claim would say.
+    fn check_claim(&self, dva: Dva) -> Result<(), SpaceError>;
+
+    /// Reserves the right to have `bytes` of allocation under way, or `None`
+    /// when the devices are far enough behind (spec 3.7). The reservation ends
+    /// when it is dropped.
+    fn reserve(&self, bytes: u64) -> Option<Slots>;
+
+    /// Largest extent that [`Allocator::allocate`] could hand out now.
+    fn largest_bytes(&self) -> u64;
+
+    /// Bytes not allocated and not deferred.
+    fn free_bytes(&self) -> u64;
+
+    /// Bytes allocated, deferred frees included.
+    fn allocated_bytes(&self) -> u64;
+}
+
+/// Called when a reservation ends, so that the next waiter can be let in.
+pub trait Released: Send + Sync {
+    /// A reservation ended; its bytes are already given back.
+    fn released(&self);
+}
+
+/// A reservation of the allocation throttle: move-only, ends when dropped, so
+/// it can neither leak nor be returned twice.
+pub struct Slots {
+    used_bytes: Arc<AtomicU64>,
+    bytes: u64,
+    then: Option<Arc<dyn Released>>,
+}
+
+impl Slots {
+    /// Takes `bytes` from a counter while it stands below `max_bytes`. The
+    /// last one in may overshoot, so that a block larger than the limit gets through.
+    pub fn take(used_bytes: &Arc<AtomicU64>, max_bytes: u64, bytes: u64) -> Option<Self> {
+        used_bytes
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| {
+                (used < max_bytes).then_some(used + bytes)
+            })
+            .ok()
+            .map(|_| Self { used_bytes: Arc::clone(used_bytes), bytes, then: None })
+    }
+
+    /// Whom to tell when the reservation ends.
+    pub fn on_release(&mut self, then: Arc<dyn Released>) {
+        self.then = Some(then);
+    }
+
+    /// Bytes reserved.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        if let Some(then) = self.then.take() {
+            then.released();
+        }
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slots({} bytes)", self.bytes)
+    }
+}
