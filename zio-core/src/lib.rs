@@ -19,3 +19,26 @@ pub use vdev::{
     Complete, Geometry, Reactor, Token, Vdev, VdevDone, VdevError, VdevErrorKind, VdevIo, VdevOp,
     Wait,
 };
+pub mod done;
+mod engine;
+mod flags;
+mod handle;
+mod node;
+mod stage;
+pub mod stages;
+mod stats;
+mod sync;
+mod wait;
+mod zio;
+
+pub use bp::BlockPointer;
+pub use engine::{Context, Engine, Parts};
+pub use flags::Flags;
+pub use handle::{Handle, Request};
+pub use stage::{Done, IssueAsync, Ready, Stage};
+pub use stages::Stages;
+pub use stats::{Counter, EngineStats};
+pub use zio::{
+    Bookmark, DoneCallback, Finished, Next, Parent, ReadyCallback, Sink, Undo, WriteProps, Zio,
+    ZioBox,
+};

@@ -1,0 +1,148 @@
+//! The end of a zio, by concern: inherit errors, restore the data, tell the
+//! parents, deliver (spec 1.10, 1.11).
+//!
+//! A pipeline that has more to do at DONE (give back space, repair) puts its
+//! own stage there and calls these in order.
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::flags::Flags;
+use crate::stages::Stages;
+use crate::task::QueueKind;
+use crate::types::{ChildType, WaitType};
+use crate::zio::{Deliver, Finished, Next, Zio, ZioBox};
+
+/// The work of READY once its children are: callback, short-cut on error,
+/// parents. Parents that can go on go to a task queue, never into this thread:
+/// they may have heavy work before them.
+pub fn ready(mut zio: ZioBox) -> ZioBox {
+    if let Some(callback) = zio.ready.take() {
+        callback(&zio.bp);
+    }
+    if zio.error.is_some() {
+        zio.become_interlock();
+        zio.slots = None;
+    }
+    let error = propagated(&zio);
+    let child = zio.child_type();
+    for parent in zio.node.reach_ready() {
+        if let Some(parent) = parent.notify(child, WaitType::Ready, error.as_ref(), None) {
+            dispatch_resumed(parent);
+        }
+    }
+    if zio.flags().contains(Flags::NODATA) && !zio.bp.is_gang() {
+        zio.drop_stages(Stages::VDEV_IO_START | Stages::VDEV_IO_DONE | Stages::VDEV_IO_ASSESS);
+    }
+    zio
+}
+
+/// The first half of DONE: the zio's own error or else its children's, then
+/// the transforms, then the errors of logical children (kept apart until now,
+/// so that a failed child is not taken for damage of this block).
+pub fn settle(zio: &mut Zio) {
+    if !zio.flags().contains(Flags::GODFATHER) {
+        for child in [ChildType::Vdev, ChildType::Gang, ChildType::Ddt] {
+            if zio.error.is_none() {
+                zio.error = zio.node.take_child_error(child);
+            }
+        }
+    }
+    zio.pop_transforms();
+    if !zio.flags().contains(Flags::GODFATHER) {
+        let inherited = zio.node.take_child_error(ChildType::Logical);
+        zio.error = Error::worst(zio.error.take(), inherited);
+    }
+    zio.slots = None;
+}
+
+/// The last half of DONE: deliver, and tell the parents. Returns the first
+/// parent that can go on; further ones go to task queues.
+pub fn finish(mut zio: ZioBox) -> Next {
+    zio.finished = true;
+    let farewell = zio.node.reach_done();
+    let engine = std::sync::Arc::clone(zio.engine());
+    let child = zio.child_type();
+    let error = propagated(&zio);
+
+    // Who gets the zio, before and after the parents are told.
+    let (mut to_parent, mut to_handle) = (None, None);
+    match std::mem::replace(&mut zio.deliver, Deliver::Nobody) {
+        Deliver::Nobody => Engine::recycle(zio),
+        Deliver::Handle => to_handle = Some(zio),
+        Deliver::Parent => to_parent = Some(zio),
+        Deliver::Callback(callback) => callback(Finished::new(zio)),
+        Deliver::Sink(sink, tag) => sink.deliver(tag, Finished::new(zio)),
+    }
+
+    let mut next = None;
+    for parent in farewell.parents {
+        if !farewell.was_ready
+            && let Some(resumed) = parent.notify(child, WaitType::Ready, None, None)
+        {
+            dispatch_resumed(resumed);
+        }
+        let resumed = parent.notify(child, WaitType::Done, error.as_ref(), to_parent.take());
+        match resumed {
+            Some(parent) if next.is_none() && engine.hands_over() => {
+                engine.stats().handovers.add(1);
+                next = Some(parent);
+            }
+            Some(parent) => dispatch_resumed(parent),
+            None => {}
+        }
+    }
+    if let Some(zio) = to_parent {
+        Engine::recycle(zio);
+    }
+    if let Some(zio) = to_handle {
+        engine.leave_for_handle(zio);
+    }
+    engine.one_less(farewell.detached);
+    next
+}
+
+/// The error the parents are to inherit.
+fn propagated(zio: &Zio) -> Option<Error> {
+    if zio.flags().contains(Flags::DONT_PROPAGATE) { None } else { zio.error.clone() }
+}
+
+/// A parent that became runnable and is not handed over goes to a task queue:
+/// the ISSUE side while it is on its way to the device, else the completion side.
+fn dispatch_resumed(zio: ZioBox) {
+    let before_device = zio.stage().bits() < Stages::VDEV_IO_START.bits();
+    let kind = if before_device { QueueKind::Issue } else { QueueKind::Interrupt };
+    Engine::dispatch(zio, kind, crate::task::Place::Back);
+}
+
+/// A zio is being dropped in the middle of its road. Parents hear the error
+/// ECHILD-like, as [`ErrorKind::Lost`]; a handle finds nothing and says the same.
+pub(crate) fn abandon(zio: &mut Zio) {
+    let engine = std::sync::Arc::clone(zio.engine());
+    let farewell = zio.node.reach_done();
+    let error = Error::new(ErrorKind::Lost).at(zio.place());
+    let child = zio.child_type();
+    for parent in farewell.parents {
+        if !farewell.was_ready
+            && let Some(resumed) = parent.notify(child, WaitType::Ready, None, None)
+        {
+            dispatch_resumed(resumed);
+        }
+        if let Some(resumed) = parent.notify(child, WaitType::Done, Some(&error), None) {
+            dispatch_resumed(resumed);
+        }
+    }
+    // The box itself is going away; its successor carries the news.
+    let mut messenger = engine.blank();
+    messenger.finished = true;
+    messenger.error = Some(error);
+    match std::mem::replace(&mut zio.deliver, Deliver::Nobody) {
+        Deliver::Nobody | Deliver::Parent => Engine::recycle(messenger),
+        Deliver::Callback(callback) => callback(Finished::new(messenger)),
+        Deliver::Sink(sink, tag) => sink.deliver(tag, Finished::new(messenger)),
+        Deliver::Handle => {
+            let node = std::sync::Arc::clone(&zio.node);
+            engine.leave_at(&node, messenger);
+        }
+    }
+    engine.one_less(farewell.detached);
+}
