@@ -191,7 +191,7 @@ impl Algorithm {
 /// The same as [`Algorithm::name`].
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 

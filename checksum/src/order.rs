@@ -29,10 +29,7 @@ impl ByteOrder {
     /// Whether this machine has to swap bytes to read words in this order.
     #[must_use]
     pub const fn is_swapped(self) -> bool {
-        !matches!(
-            (self, Self::NATIVE),
-            (Self::Little, Self::Little) | (Self::Big, Self::Big)
-        )
+        !matches!((self, Self::NATIVE), (Self::Little, Self::Little) | (Self::Big, Self::Big))
     }
 
     /// Reads eight bytes as one word in this order.

@@ -1,8 +1,8 @@
-//! The 256-bit value itself, and what a failed comparison reports.
+//! The 256-bit value itself.
 
 use std::fmt;
 
-use crate::{Algorithm, ByteOrder};
+use crate::ByteOrder;
 
 /// A 256-bit checksum as four 64-bit words, the way a block pointer holds it.
 ///
@@ -12,7 +12,7 @@ use crate::{Algorithm, ByteOrder};
 pub struct Checksum(pub [u64; 4]);
 
 impl Checksum {
-    /// Four zero words: the value of [`Algorithm::Off`], and of any all-zero
+    /// Four zero words: the value of [`Algorithm::Off`](crate::Algorithm::Off), and of any all-zero
     /// block under fletcher.
     pub const ZERO: Self = Self([0; 4]);
 
@@ -51,19 +51,4 @@ impl fmt::Display for Checksum {
         let [a, b, c, d] = self.0;
         write!(f, "{a:016x}:{b:016x}:{c:016x}:{d:016x}")
     }
-}
-
-/// A block's bytes do not have the checksum they should have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{algorithm} checksum mismatch: expected {expected}, actual {actual}{}",
-    if *.byteswapped { " (block of the other byte order)" } else { "" })]
-pub struct Mismatch {
-    /// What the block pointer or the block's own trailer says.
-    pub expected: Checksum,
-    /// What the bytes at hand give.
-    pub actual: Checksum,
-    /// The function that was used.
-    pub algorithm: Algorithm,
-    /// Whether the block was written in the order opposite to this machine's.
-    pub byteswapped: bool,
 }

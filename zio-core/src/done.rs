@@ -4,6 +4,10 @@
 //! A pipeline that has more to do at DONE (give back space, repair) puts its
 //! own stage there and calls these in order.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::flags::Flags;
@@ -30,7 +34,10 @@ pub fn ready(mut zio: ZioBox) -> ZioBox {
             dispatch_resumed(parent);
         }
     }
-    if zio.flags().contains(Flags::NODATA) && !zio.bp.is_gang() {
+    if zio.flags().contains(Flags::NODATA) && zio.bp.is_gang() {
+        // The headers of a gang are written all the same.
+        zio.remove_flags(Flags::NODATA);
+    } else if zio.flags().contains(Flags::NODATA) {
         zio.drop_stages(Stages::VDEV_IO_START | Stages::VDEV_IO_DONE | Stages::VDEV_IO_ASSESS);
     }
     zio
@@ -59,19 +66,21 @@ pub fn settle(zio: &mut Zio) {
 /// parent that can go on; further ones go to task queues.
 pub fn finish(mut zio: ZioBox) -> Next {
     zio.finished = true;
+    // Nobody can ask for them any more; kept, a deep tree would travel to its root.
+    zio.release_children();
     let farewell = zio.node.reach_done();
-    let engine = std::sync::Arc::clone(zio.engine());
+    let engine = Arc::clone(zio.engine());
     let child = zio.child_type();
     let error = propagated(&zio);
 
     // Who gets the zio, before and after the parents are told.
-    let (mut to_parent, mut to_handle) = (None, None);
+    let (mut to_parent, mut to_handle, mut panicked) = (None, None, None);
     match std::mem::replace(&mut zio.deliver, Deliver::Nobody) {
         Deliver::Nobody => Engine::recycle(zio),
         Deliver::Handle => to_handle = Some(zio),
         Deliver::Parent => to_parent = Some(zio),
-        Deliver::Callback(callback) => callback(Finished::new(zio)),
-        Deliver::Sink(sink, tag) => sink.deliver(tag, Finished::new(zio)),
+        Deliver::Callback(callback) => panicked = contain(|| callback(Finished::new(zio))),
+        Deliver::Sink(sink, tag) => panicked = contain(|| sink.deliver(tag, Finished::new(zio))),
     }
 
     let mut next = None;
@@ -94,11 +103,25 @@ pub fn finish(mut zio: ZioBox) -> Next {
     if let Some(zio) = to_parent {
         Engine::recycle(zio);
     }
-    if let Some(zio) = to_handle {
-        engine.leave_for_handle(zio);
-    }
+    // Counted before the handle's owner knows, so that it finds the count right.
     engine.one_less(farewell.detached);
-    next
+    if let Some(zio) = to_handle {
+        panicked = contain(|| engine.leave_for_handle(Arc::clone(&zio.node), zio));
+    }
+    match panicked {
+        None => next,
+        Some(panic) => {
+            if let Some(parent) = next {
+                dispatch_resumed(parent);
+            }
+            resume_unwind(panic)
+        }
+    }
+}
+
+/// Runs what others wrote; a panic of theirs must not keep the parents waiting.
+fn contain(f: impl FnOnce()) -> Option<Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(f)).err()
 }
 
 /// The error the parents are to inherit.
@@ -114,12 +137,15 @@ fn dispatch_resumed(zio: ZioBox) {
     Engine::dispatch(zio, kind, crate::task::Place::Back);
 }
 
-/// A zio is being dropped in the middle of its road. Parents hear the error
-/// ECHILD-like, as [`ErrorKind::Lost`]; a handle finds nothing and says the same.
+/// A zio is being dropped before its end. Parents and the handle hear
+/// [`ErrorKind::Lost`]; parents of one that was never started hear nothing but
+/// that it is over.
 pub(crate) fn abandon(zio: &mut Zio) {
-    let engine = std::sync::Arc::clone(zio.engine());
+    zio.finished = true;
+    let engine = Arc::clone(zio.engine());
     let farewell = zio.node.reach_done();
-    let error = Error::new(ErrorKind::Lost).at(zio.place());
+    let started = !zio.traced().is_empty();
+    let error = started.then(|| Error::new(ErrorKind::Lost).at(zio.place()));
     let child = zio.child_type();
     for parent in farewell.parents {
         if !farewell.was_ready
@@ -127,22 +153,25 @@ pub(crate) fn abandon(zio: &mut Zio) {
         {
             dispatch_resumed(resumed);
         }
-        if let Some(resumed) = parent.notify(child, WaitType::Done, Some(&error), None) {
+        if let Some(resumed) = parent.notify(child, WaitType::Done, error.as_ref(), None) {
             dispatch_resumed(resumed);
         }
     }
     // The box itself is going away; its successor carries the news.
     let mut messenger = engine.blank();
     messenger.finished = true;
-    messenger.error = Some(error);
-    match std::mem::replace(&mut zio.deliver, Deliver::Nobody) {
+    messenger.error = error;
+    let (node, deliver) =
+        (Arc::clone(&zio.node), std::mem::replace(&mut zio.deliver, Deliver::Nobody));
+    // A second panic while the first one unwinds would end the process.
+    let deliver = || match deliver {
         Deliver::Nobody | Deliver::Parent => Engine::recycle(messenger),
         Deliver::Callback(callback) => callback(Finished::new(messenger)),
         Deliver::Sink(sink, tag) => sink.deliver(tag, Finished::new(messenger)),
-        Deliver::Handle => {
-            let node = std::sync::Arc::clone(&zio.node);
-            engine.leave_at(&node, messenger);
-        }
-    }
+        Deliver::Handle => engine.leave_for_handle(node, messenger),
+    };
     engine.one_less(farewell.detached);
+    if contain(deliver).is_some() {
+        engine.stats().panics.add(1);
+    }
 }

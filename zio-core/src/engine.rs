@@ -4,11 +4,16 @@
 //!   parents nor a device that answers inside `start` deepens the stack. What
 //!   becomes runnable while a thread is already executing joins that thread's
 //!   run list.
+//! * A panic of a stage or callback hurts its own zio alone: that one becomes
+//!   [`Lost`](crate::ErrorKind::Lost), the rest of the run list is executed, and
+//!   only then does the panic go on to whoever entered the executor. It never
+//!   unwinds into a device or a reactor; there it is counted.
 //! * The engine recycles zios and nodes: in the steady state none is allocated.
 //! * It never blocks. Who wants to wait does so through a handle.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,7 +25,7 @@ use crate::segment::BufferPool;
 use crate::stage::Stage;
 use crate::stages::{STAGE_COUNT, Stages};
 use crate::stats::EngineStats;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, thread_local};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Thread, thread_local};
 use crate::task::{Place, QueueKind, Route, TaskQueue};
 use crate::types::{Priority, VdevId, ZioType};
 use crate::vdev::Reactor;
@@ -92,18 +97,6 @@ thread_local! {
     static RUN: RunList = RunList::default();
 }
 
-/// Leaves the run list in order when a stage panics.
-struct Active;
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        RUN.with(|run| {
-            run.active.set(false);
-            run.context.set(Context::Submit);
-        });
-    }
-}
-
 /// What an engine is made of.
 pub struct Parts {
     /// One object for each stage the pipelines use.
@@ -134,7 +127,7 @@ pub struct Engine {
     free: Mutex<Vec<ZioBox>>,
     live: AtomicUsize,
     closed: AtomicBool,
-    idle_waiters: Mutex<Vec<crate::sync::Thread>>,
+    idle_waiters: Mutex<Vec<Thread>>,
     stats: EngineStats,
 }
 
@@ -172,9 +165,19 @@ impl Engine {
     /// A new logical (or, by flags, gang or DDT) zio at stage OPEN. It does
     /// nothing until started.
     pub fn make(self: &Arc<Self>, ty: ZioType, flags: Flags, pipeline: Stages) -> ZioBox {
+        self.open(ty, flags, pipeline, None)
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        ty: ZioType,
+        flags: Flags,
+        pipeline: Stages,
+        vdev: Option<VdevId>,
+    ) -> ZioBox {
         let mut zio = self.blank();
-        zio.open(ty, flags, pipeline);
-        zio.node.reset(!pipeline.contains(Stages::READY));
+        zio.open(ty, flags, pipeline, vdev);
+        zio.node.reset(zio.child_type(), !pipeline.contains(Stages::READY));
         self.live.fetch_add(1, Ordering::Relaxed);
         self.stats.zios.add(1);
         zio
@@ -189,14 +192,29 @@ impl Engine {
         offset_bytes: u64,
         pipeline: Stages,
     ) -> ZioBox {
-        let mut child = parent.engine().make(ty, parent.flags().for_vdev_child(true), pipeline);
-        child.open_on_vdev(vdev);
+        let flags = parent.flags().for_vdev_child(true);
+        let mut child = parent.engine().open(ty, flags, pipeline, Some(vdev));
         child.offset_bytes = offset_bytes;
         child.priority = parent.priority;
         child.txg = parent.txg;
         child.bookmark = parent.bookmark;
         parent.adopt(&mut child);
         child
+    }
+
+    /// A zio for a device that is nobody's child yet: flush, trim, raw ranges.
+    /// Its errors reach the parent it will be given.
+    pub fn make_on_vdev(
+        self: &Arc<Self>,
+        ty: ZioType,
+        vdev: VdevId,
+        offset_bytes: u64,
+        flags: Flags,
+        pipeline: Stages,
+    ) -> ZioBox {
+        let mut zio = self.open(ty, flags, pipeline, Some(vdev));
+        zio.offset_bytes = offset_bytes;
+        zio
     }
 
     /// A recycled zio, or a fresh one.
@@ -217,9 +235,7 @@ impl Engine {
 
     /// Takes a finished zio back.
     pub(crate) fn recycle(mut zio: ZioBox) {
-        while let Some(child) = zio.take_finished_child() {
-            drop(child);
-        }
+        zio.release_children();
         zio.clear();
         let engine = Arc::clone(zio.engine());
         let mut free = engine.free.lock();
@@ -272,16 +288,34 @@ impl Engine {
             run.active.set(true);
             run.context.set(context);
         });
-        let active = Active;
+        let mut panicked = None;
         let mut next = Some(zio);
         while let Some(zio) = next {
-            Self::execute(zio);
+            // Of another engine: started by a callback of a zio of this one.
+            let other = (!Arc::ptr_eq(zio.engine(), &engine)).then(|| Arc::clone(zio.engine()));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                Self::execute(zio);
+                if let Some(other) = other {
+                    other.submit_started();
+                }
+            }));
+            if let Err(panic) = outcome {
+                engine.stats.panics.add(1);
+                panicked.get_or_insert(panic);
+            }
             next = RUN.with(RunList::pop);
         }
-        drop(active);
-        // Inside a turn the reactor submits by itself, in groups.
-        if submit && !engine.reaping.is_turning_here() {
-            engine.submit();
+        RUN.with(|run| {
+            run.active.set(false);
+            run.context.set(Context::Submit);
+        });
+        if submit {
+            engine.submit_started();
+        }
+        if let Some(panic) = panicked
+            && context != Context::Completion
+        {
+            resume_unwind(panic);
         }
     }
 
@@ -342,15 +376,22 @@ impl Engine {
         }
     }
 
-    // -- What finished zios leave behind. --
-
-    pub(crate) fn leave_for_handle(&self, zio: ZioBox) {
-        let node = Arc::clone(&zio.node);
-        self.leave_at(&node, zio);
+    /// The same, except that a reactor inside its turn submits by itself, in groups.
+    fn submit_started(&self) {
+        let turning = usize::from(self.reaping.is_turning_here());
+        for reactor in self.reactors.iter().skip(turning) {
+            reactor.submit();
+        }
     }
 
-    pub(crate) fn leave_at(&self, node: &Node, zio: ZioBox) {
-        match node.leave_finished(zio) {
+    // -- What finished zios leave behind. --
+
+    /// Leaves a finished zio at `node` for the owner of its handle. The node is
+    /// let go before the owner is woken, so that it can be used again.
+    pub(crate) fn leave_for_handle(&self, node: Arc<Node>, zio: ZioBox) {
+        let left = node.leave_finished(zio);
+        drop(node);
+        match left {
             Ok(Some(Waiter::Thread(thread))) => self.reaping.wake(&thread),
             Ok(Some(Waiter::Waker(waker))) => waker.wake(),
             Ok(None) => {}
@@ -368,6 +409,21 @@ impl Engine {
                 self.reaping.wake(&thread);
             }
         }
+    }
+
+    /// Blocks this thread, driving the devices, until `done` says so. `done`
+    /// gets this thread and arranges for [`Engine::wake`] to be called on it.
+    pub fn wait_until(&self, done: impl Fn(&Thread) -> bool) {
+        // The first reactor is submitted by whoever turns it.
+        for reactor in self.further_reactors() {
+            reactor.submit();
+        }
+        self.reaping.wait(done);
+    }
+
+    /// Makes a thread in [`Engine::wait_until`] ask again.
+    pub fn wake(&self, thread: &Thread) {
+        self.reaping.wake(thread);
     }
 
     // -- Looking at it. --
@@ -396,6 +452,11 @@ impl Engine {
         self.hand_over
     }
 
+    /// Is there a device whose answers somebody's thread must fetch?
+    pub fn has_reactor(&self) -> bool {
+        !self.reactors.is_empty()
+    }
+
     /// The reactors beyond the first: each needs a thread of its own that
     /// calls [`Reactor::turn`].
     pub fn further_reactors(&self) -> &[Arc<dyn Reactor>] {
@@ -418,8 +479,7 @@ impl Engine {
 
     /// Waits on this thread until no zio is live, driving the devices.
     pub fn wait_idle(&self) {
-        self.submit();
-        self.reaping.wait(|me| {
+        self.wait_until(|me| {
             if self.live() == 0 {
                 return true;
             }

@@ -119,10 +119,8 @@ impl Flags {
     /// top-level one.
     #[must_use]
     pub const fn for_vdev_child(self, top_level: bool) -> Self {
-        let mut flags = self
-            .intersection(Self::VDEV_INHERIT)
-            .union(Self::DONT_PROPAGATE)
-            .union(Self::CANFAIL);
+        let mut flags =
+            self.intersection(Self::VDEV_INHERIT).union(Self::DONT_PROPAGATE).union(Self::CANFAIL);
         if flags.contains(Self::IO_REPAIR) {
             flags = flags.difference(Self::SPECULATIVE);
         }

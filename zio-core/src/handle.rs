@@ -49,9 +49,9 @@ impl Request {
             return Err(would_deadlock());
         }
         self.0.deliver = Deliver::Handle;
-        let node = Arc::clone(&self.0.node);
+        let handle = Handle(Some(Arc::clone(&self.0.node)));
         Engine::run_and_wait(self.0);
-        wait_for(&Handle(Some(node)))
+        wait_for(&handle)
     }
 
     /// Starts it and returns a handle to wait on later. The I/O is with its
@@ -91,9 +91,12 @@ fn wait_for(handle: &Handle) -> Result<Finished, Error> {
     let Some(node) = &handle.0 else { return Err(Error::new(ErrorKind::Closed)) };
     let engine = node.engine();
     let mut zio = node.take_finished();
-    if zio.is_none() {
+    if zio.is_some() {
+        // No turn is coming that would hand over what was started besides.
+        engine.submit();
+    } else {
         let found = std::cell::Cell::new(None);
-        engine.reaping.wait(|me| {
+        engine.wait_until(|me| {
             let finished = node.take_or_register(Waiter::Thread(me.clone()));
             let over = finished.is_some();
             found.set(finished);
@@ -126,7 +129,7 @@ impl Handle {
         wait_for(&self)
     }
 
-    /// Is the result there?
+    /// Is the result there? Asking drives no device.
     pub fn is_finished(&self) -> bool {
         self.0.as_ref().is_some_and(|node| node.is_finished())
     }
@@ -135,12 +138,14 @@ impl Handle {
 impl Future for Handle {
     type Output = Result<Finished, Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+    /// Polled again after its result, it says [`ErrorKind::Closed`].
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Some(node) = &self.0 else {
             return Poll::Ready(Err(Error::new(ErrorKind::Closed)));
         };
         match node.take_or_register(Waiter::Waker(cx.waker().clone())) {
             Some(zio) => {
+                self.0 = None;
                 let finished = Finished::new(zio);
                 Poll::Ready(finished.result().map(|()| finished))
             }

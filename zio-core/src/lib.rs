@@ -19,6 +19,7 @@ pub use vdev::{
     Complete, Geometry, Reactor, Token, Vdev, VdevDone, VdevError, VdevErrorKind, VdevIo, VdevOp,
     Wait,
 };
+mod collect;
 pub mod done;
 mod engine;
 mod flags;
@@ -32,6 +33,7 @@ mod wait;
 mod zio;
 
 pub use bp::BlockPointer;
+pub use collect::Completions;
 pub use engine::{Context, Engine, Parts};
 pub use flags::Flags;
 pub use handle::{Handle, Request};

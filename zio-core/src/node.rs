@@ -34,8 +34,9 @@ pub(crate) enum Waiter {
     Waker(Waker),
 }
 
-#[derive(Default)]
 struct Shared {
+    /// What the zio is to its own parents; its children are at most that.
+    child_type: ChildType,
     /// Children that have not reached a wait type, per child type.
     pending: [[u32; WaitType::COUNT]; ChildType::COUNT],
     child_errors: [Option<Error>; ChildType::COUNT],
@@ -50,6 +51,35 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(child_type: ChildType, ready: bool, ticket: u64) -> Self {
+        let mut reached = [false; WaitType::COUNT];
+        reached[WaitType::Ready.index()] = ready;
+        Self {
+            child_type,
+            pending: Default::default(),
+            child_errors: Default::default(),
+            reached,
+            parents: SmallVec::new(),
+            parked: None,
+            finished_children: None,
+            ticket,
+            handle: HandleState::default(),
+        }
+    }
+
+    /// Takes the finished children home, before those that `home` has already.
+    fn bring_home(&mut self, home: &mut Option<ZioBox>) {
+        let Some(mut newest) = self.finished_children.take() else { return };
+        if let Some(earlier) = home.take() {
+            let mut last = &mut newest;
+            while last.link.is_some() {
+                last = last.link.as_mut().expect("just seen");
+            }
+            last.link = Some(earlier);
+        }
+        *home = Some(newest);
+    }
+
     /// The first child type of `set` with a child that has not reached `wait`.
     fn awaited(&self, set: ChildSet, wait: WaitType) -> Option<ChildType> {
         ChildType::ALL
@@ -77,7 +107,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(engine: Arc<Engine>) -> Arc<Self> {
-        Arc::new(Self { engine, shared: Mutex::new(Shared::default()) })
+        Arc::new(Self { engine, shared: Mutex::new(Shared::new(ChildType::Logical, false, 0)) })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -87,23 +117,32 @@ impl Node {
     /// Ready for the next zio. Only the box that owns the node may call this,
     /// when nobody else holds it. `ready` says that READY needs no reaching:
     /// the pipeline lacks it.
-    pub(crate) fn reset(&self, ready: bool) {
+    pub(crate) fn reset(&self, child_type: ChildType, ready: bool) {
         let mut shared = self.shared.lock();
         let ticket = shared.ticket;
-        *shared = Shared { ticket, ..Shared::default() };
-        shared.reached[WaitType::Ready.index()] = ready;
+        *shared = Shared::new(child_type, ready, ticket);
     }
 
-    /// Makes `child` a child of this node's zio.
-    pub(crate) fn link_child(self: &Arc<Self>, child: &Zio) {
+    /// Makes `child` a child of this node's zio. The first parent is the one a
+    /// child comes home to.
+    pub(crate) fn link_child(self: &Arc<Self>, child: &Zio, first: bool) {
+        assert!(!Arc::ptr_eq(self, &child.node), "a zio as a child of its own");
+        assert!(Arc::ptr_eq(&self.engine, child.engine()), "a child of another engine");
         let mut parent = self.shared.lock();
         assert!(!parent.reached[WaitType::Done.index()], "a child for a zio that is done");
+        assert!(
+            child.child_type() <= parent.child_type,
+            "a {:?} child for a {:?} zio",
+            child.child_type(),
+            parent.child_type
+        );
         let mut own = child.node.shared.lock();
         let row = &mut parent.pending[child.child_type().index()];
         for (count, reached) in row.iter_mut().zip(own.reached) {
             *count += u32::from(!reached);
         }
-        own.parents.push(Arc::clone(self));
+        let at = if first { 0 } else { own.parents.len() };
+        own.parents.insert(at, Arc::clone(self));
     }
 
     /// True when no child of `set` has still to reach `wait`; then the finished
@@ -116,8 +155,8 @@ impl Node {
     ) -> bool {
         let mut shared = self.shared.lock();
         let reached = shared.awaited(set, wait).is_none();
-        if reached && home.is_none() {
-            *home = shared.finished_children.take();
+        if reached {
+            shared.bring_home(home);
         }
         reached
     }
@@ -132,9 +171,7 @@ impl Node {
                 None
             }
             None => {
-                if zio.finished_children.is_none() {
-                    zio.finished_children = shared.finished_children.take();
-                }
+                shared.bring_home(&mut zio.finished_children);
                 Some(zio)
             }
         }

@@ -122,9 +122,8 @@ impl BufferPool {
 
     /// Bytes kept for reuse.
     pub fn kept_bytes(&self) -> usize {
-        let class_bytes = |(i, class): (usize, &Mutex<Vec<_>>)| {
-            class.lock().len() * (BUFFER_ALIGN_BYTES << i)
-        };
+        let class_bytes =
+            |(i, class): (usize, &Mutex<Vec<_>>)| class.lock().len() * (BUFFER_ALIGN_BYTES << i);
         self.0.classes.iter().enumerate().map(class_bytes).sum()
     }
 }

@@ -131,8 +131,7 @@ impl Stages {
     /// A root without parents: saves one wake-up per tree.
     pub const ROOT: Self = Self::DONE;
 
-    const VDEV_IO: Self =
-        Self::VDEV_IO_START.union(Self::VDEV_IO_DONE).union(Self::VDEV_IO_ASSESS);
+    const VDEV_IO: Self = Self::VDEV_IO_START.union(Self::VDEV_IO_DONE).union(Self::VDEV_IO_ASSESS);
 
     /// Physical I/O of one leaf.
     pub const VDEV_CHILD: Self = Self::VDEV_IO.union(Self::DONE);
@@ -141,8 +140,7 @@ impl Stages {
     pub const VDEV_CHILD_VERIFY: Self = Self::VDEV_CHILD.union(Self::CHECKSUM_VERIFY);
 
     /// Read a raw range.
-    pub const READ_PHYS: Self =
-        Self::INTERLOCK.union(Self::VDEV_IO).union(Self::CHECKSUM_VERIFY);
+    pub const READ_PHYS: Self = Self::INTERLOCK.union(Self::VDEV_IO).union(Self::CHECKSUM_VERIFY);
 
     /// Read a block.
     pub const READ: Self = Self::READ_PHYS.union(Self::READ_BP_INIT);
@@ -174,14 +172,11 @@ impl Stages {
         .union(Self::ENCRYPT);
 
     /// Write a new block.
-    pub const WRITE: Self =
-        Self::REWRITE.union(Self::DVA_THROTTLE).union(Self::DVA_ALLOCATE);
+    pub const WRITE: Self = Self::REWRITE.union(Self::DVA_THROTTLE).union(Self::DVA_ALLOCATE);
 
     /// Write what the dedup stage decided to store.
-    pub const DDT_CHILD_WRITE: Self = Self::INTERLOCK
-        .union(Self::VDEV_IO)
-        .union(Self::DVA_THROTTLE)
-        .union(Self::DVA_ALLOCATE);
+    pub const DDT_CHILD_WRITE: Self =
+        Self::INTERLOCK.union(Self::VDEV_IO).union(Self::DVA_THROTTLE).union(Self::DVA_ALLOCATE);
 
     /// Write a block through the dedup table.
     pub const DDT_WRITE_PIPELINE: Self = Self::INTERLOCK
@@ -203,8 +198,7 @@ impl Stages {
     pub const CLAIM: Self = Self::INTERLOCK.union(Self::DVA_CLAIM);
 
     /// Flush a leaf.
-    pub const IOCTL: Self =
-        Self::INTERLOCK.union(Self::VDEV_IO_START).union(Self::VDEV_IO_ASSESS);
+    pub const IOCTL: Self = Self::INTERLOCK.union(Self::VDEV_IO_START).union(Self::VDEV_IO_ASSESS);
 
     /// Trim a range of a leaf.
     pub const TRIM: Self = Self::INTERLOCK.union(Self::VDEV_IO).union(Self::ISSUE_ASYNC);

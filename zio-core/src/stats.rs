@@ -61,4 +61,6 @@ pub struct EngineStats {
     pub late_answers: Counter,
     /// Zios made.
     pub zios: Counter,
+    /// Stages and callbacks that panicked.
+    pub panics: Counter,
 }

@@ -18,22 +18,30 @@ use crate::sync::{AtomicUsize, Mutex, Thread, current, park, thread_local};
 use crate::vdev::{Reactor, Wait};
 
 thread_local! {
-    /// Is this thread inside a reactor's turn?
-    static TURNING: Cell<bool> = Cell::new(false);
+    /// Address of the [`Reaping`] whose reactor this thread is turning; 0 for none.
+    static TURNING: Cell<usize> = Cell::new(0);
 }
 
-struct Turning;
-
-impl Turning {
-    fn begin() -> Self {
-        TURNING.with(|turning| turning.set(true));
-        Self
-    }
+/// This thread is inside a turn; of what it was turning before, if turns nest.
+struct Turning {
+    before: usize,
 }
 
 impl Drop for Turning {
     fn drop(&mut self) {
-        TURNING.with(|turning| turning.set(false));
+        TURNING.with(|turning| turning.set(self.before));
+    }
+}
+
+/// Gives up role and place in the queue, also when a turn panics.
+struct Leaving<'a> {
+    reaping: &'a Reaping,
+    me: &'a Thread,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.reaping.leave(self.me);
     }
 }
 
@@ -60,7 +68,16 @@ impl Reaping {
     }
 
     pub(crate) fn is_turning_here(&self) -> bool {
-        TURNING.with(Cell::get)
+        TURNING.with(Cell::get) == self.address()
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn turn(&self, reactor: &dyn Reactor) {
+        let _turning = Turning { before: TURNING.with(|turning| turning.replace(self.address())) };
+        reactor.turn(Wait::Block);
     }
 
     /// Blocks this thread until `done` says so. `done` is asked again after
@@ -73,11 +90,11 @@ impl Reaping {
             }
             return;
         };
+        let _leaving = Leaving { reaping: self, me: &me };
         while !done(&me) {
             if self.try_lead(&me) {
                 while !done(&me) {
-                    let _turning = Turning::begin();
-                    reactor.turn(Wait::Block);
+                    self.turn(&**reactor);
                 }
                 break;
             }
@@ -86,7 +103,6 @@ impl Reaping {
                 park();
             }
         }
-        self.leave(&me);
     }
 
     /// Takes the role if it is free or already handed to this thread;
@@ -132,12 +148,17 @@ impl Reaping {
     fn pass_on(&self, mut role: impl std::ops::DerefMut<Target = Role>) {
         role.background_leads = false;
         role.leader = if role.followers.is_empty() { None } else { Some(role.followers.remove(0)) };
+        let nobody = role.leader.is_none();
         let wake = match &role.leader {
             Some(next) => Some(next.clone()),
             None if self.detached.load(Ordering::SeqCst) > 0 => role.background.clone(),
             None => None,
         };
         drop(role);
+        if nobody && let Some(reactor) = &self.reactor {
+            // No turn is coming that would hand over what the last one started.
+            reactor.submit();
+        }
         if let Some(thread) = wake {
             thread.unpark();
         }
@@ -186,13 +207,12 @@ impl Reaping {
                 park();
                 continue;
             }
+            let _leaving = Leaving { reaping: self, me: &me };
             while !stop() && self.background_is_needed() {
                 if let Some(reactor) = &self.reactor {
-                    let _turning = Turning::begin();
-                    reactor.turn(Wait::Block);
+                    self.turn(&**reactor);
                 }
             }
-            self.leave(&me);
         }
         self.role.lock().background = None;
     }

@@ -50,8 +50,8 @@ pub struct WriteProps {
     pub checksum: u8,
     /// Compression id (spec 7.5).
     pub compression: u8,
-    /// Level of the compression, where it has levels; 0 is its default.
-    pub compression_level: i16,
+    /// Id of the compression's level, where it has levels; 0 is its default.
+    pub compression_level: u8,
     /// Object type.
     pub object_type: u8,
     /// Level of the block in its object; 0 is data.
@@ -196,7 +196,7 @@ impl Zio {
             ready: None,
             finished_children: None,
             link: None,
-            finished: false,
+            finished: true,
             priority: Priority::Now,
             txg: 0,
             bookmark: Bookmark::default(),
@@ -217,10 +217,20 @@ impl Zio {
         })
     }
 
-    /// Sets a fresh or recycled zio up at stage OPEN.
-    pub(crate) fn open(&mut self, ty: ZioType, flags: Flags, pipeline: Stages) {
+    /// Sets a fresh or recycled zio up at stage OPEN; with a device it is that
+    /// device's (spec 1.3).
+    pub(crate) fn open(
+        &mut self,
+        ty: ZioType,
+        flags: Flags,
+        pipeline: Stages,
+        vdev: Option<VdevId>,
+    ) {
         self.ty = ty;
-        self.child_type = if flags.contains(Flags::GANG_CHILD) {
+        self.vdev = vdev;
+        self.child_type = if vdev.is_some() {
+            ChildType::Vdev
+        } else if flags.contains(Flags::GANG_CHILD) {
             ChildType::Gang
         } else if flags.contains(Flags::DDT_CHILD) {
             ChildType::Ddt
@@ -237,10 +247,11 @@ impl Zio {
         self.finished = false;
     }
 
-    /// Makes the zio the child of a device, starting right before VDEV_IO_START.
-    pub(crate) fn open_on_vdev(&mut self, vdev: VdevId) {
-        self.child_type = ChildType::Vdev;
-        self.vdev = Some(vdev);
+    /// Gives the finished children back that nobody asked for.
+    pub(crate) fn release_children(&mut self) {
+        while let Some(child) = self.take_finished_child() {
+            drop(child);
+        }
     }
 
     /// Drops everything that belongs to the finished request, keeping capacity.
@@ -257,6 +268,7 @@ impl Zio {
         self.data = Data::new();
         self.size_bytes = 0;
         self.lsize_bytes = 0;
+        self.props = WriteProps::default();
         self.vdev = None;
         self.offset_bytes = 0;
         self.answer = None;
@@ -356,7 +368,8 @@ impl Zio {
 
     /// Goes back so that `stage` runs (again): a retry, a wait.
     pub fn rerun_from(&mut self, stage: Stages) {
-        self.flow.stage = Stages::from_bits_retain(stage.bits() >> 1);
+        let before = (stage.bits() >> 1).max(Stages::OPEN.bits());
+        self.flow.stage = Stages::from_bits_retain(before);
     }
 
     /// The next stage of the road.
@@ -438,9 +451,12 @@ impl Zio {
 
     /// Makes `child` a child of this zio that comes back to it when finished
     /// (see [`Zio::take_finished_child`]).
+    ///
+    /// # Panics
+    /// As [`Parent::add`].
     pub fn adopt(&self, child: &mut Zio) {
         child.deliver = Deliver::Parent;
-        self.node.link_child(child);
+        self.node.link_child(child, true);
     }
 
     /// Calls `ready` when the pointer is final.
@@ -456,13 +472,20 @@ impl Zio {
 }
 
 impl Drop for Zio {
-    /// A zio that is dropped unfinished (a stage panicked or lost it) still
-    /// tells parents and waiters, so that nobody waits for ever.
+    /// A zio that is dropped unfinished (it was never started, or a stage
+    /// panicked or lost it) still tells parents and waiters, so that nobody
+    /// waits for ever.
     fn drop(&mut self) {
-        if self.finished || self.flow.stage == Stages::OPEN {
-            return;
+        // Lists one by one: dropped as nested boxes, a long one would exhaust the stack.
+        for list in [self.link.take(), self.finished_children.take()] {
+            let mut rest = list;
+            while let Some(mut zio) = rest {
+                rest = zio.link.take();
+            }
         }
-        crate::done::abandon(self);
+        if !self.finished {
+            crate::done::abandon(self);
+        }
     }
 }
 
@@ -491,6 +514,10 @@ impl Task for ZioBox {
 }
 
 /// A zio seen as a parent: children can be added until it is done.
+///
+/// Add to a zio that has not been started, or from one of its own stages, or
+/// while an unfinished child of it is in the same hands: another one might be
+/// finishing at this very moment.
 #[derive(Clone)]
 pub struct Parent(pub(crate) Arc<Node>);
 
@@ -498,9 +525,10 @@ impl Parent {
     /// Makes `child` a child: this parent's DONE waits for it and inherits its error.
     ///
     /// # Panics
-    /// When the parent is already done, or of a lower child type (spec 1.3).
+    /// When the parent is already done, of a lower child type (spec 1.3), of
+    /// another engine, or the child itself.
     pub fn add(&self, child: &mut Zio) {
-        self.0.link_child(child);
+        self.0.link_child(child, false);
     }
 }
 
@@ -541,7 +569,7 @@ impl Finished {
         self.0.as_mut().map(|zio| std::mem::take(&mut zio.data)).unwrap_or_default()
     }
 
-    /// Takes the device's answer out.
+    /// Takes the error out.
     pub fn take_error(&mut self) -> Option<Error> {
         self.0.as_mut().and_then(|zio| zio.error.take())
     }

@@ -24,7 +24,6 @@ impl<const UNIT: usize> Carry<UNIT> {
                 return;
             }
             whole(&self.bytes);
-            self.len = 0;
         }
         let (units, rest) = segment.split_at(segment.len() - segment.len() % UNIT);
         if !units.is_empty() {

@@ -1,8 +1,8 @@
 //! From untrusted bytes to a usable pointer (spec 2.3).
 
 use super::{
-    BLOCK_POINTER_BYTES, BlockPointer, ByteOrder, CHECKSUM_IDS, COMPRESSION_IDS, DVAS_MAX, Dva,
-    EMBEDDED_PAYLOAD_BYTES_MAX, SECTOR_BYTES, embedded,
+    BLOCK_POINTER_BYTES, BlockPointer, ByteOrder, CHECKSUM_IDS, COMPRESSION_IDS, COMPRESSION_OFF,
+    DVAS_MAX, Dva, EMBEDDED_PAYLOAD_BYTES_MAX, SECTOR_BYTES, embedded,
 };
 use crate::error::{Error, ErrorKind};
 use crate::segment::BLOCK_BYTES_MAX;
@@ -215,10 +215,7 @@ fn check_embedded(bp: &BlockPointer) -> Result<(), BadPointer> {
     if bp.is_dedup() || bp.is_crypt() {
         return Err(BadPointer::EmbeddedFlags);
     }
-    if kind == embedded::KIND_DATA && bp.compression() >= COMPRESSION_IDS {
-        return Err(BadPointer::Compression(bp.compression()));
-    }
-    Ok(())
+    if kind == embedded::KIND_DATA { check_compression(bp) } else { Ok(()) }
 }
 
 /// A hole has no address at all; a second or third one would be lost space.
@@ -238,16 +235,21 @@ fn check_properties(bp: &BlockPointer) -> Result<(), BadPointer> {
     if checksum <= 1 || checksum >= CHECKSUM_IDS {
         return Err(BadPointer::Checksum(checksum));
     }
+    check_compression(bp)?;
+    if bp.birth() == 0 {
+        return Err(BadPointer::NoBirth);
+    }
+    Ok(())
+}
+
+fn check_compression(bp: &BlockPointer) -> Result<(), BadPointer> {
     let compression = bp.compression();
     if compression <= 1 || compression >= COMPRESSION_IDS {
         return Err(BadPointer::Compression(compression));
     }
     let (lsize_bytes, psize_bytes) = (bp.lsize_bytes(), bp.psize_bytes());
-    if compression == super::COMPRESSION_OFF && lsize_bytes != psize_bytes {
+    if compression == COMPRESSION_OFF && lsize_bytes != psize_bytes {
         return Err(BadPointer::Uncompressed { lsize_bytes, psize_bytes });
-    }
-    if bp.birth() == 0 {
-        return Err(BadPointer::NoBirth);
     }
     Ok(())
 }

@@ -59,10 +59,7 @@ impl Dva {
     #[must_use]
     pub const fn with_asize_bytes(self, asize_bytes: u64) -> Self {
         debug_assert!(asize_bytes <= Self::ASIZE_BYTES_MAX);
-        Self([
-            (self.0[0] & !ASIZE_MASK) | ((asize_bytes >> SECTOR_SHIFT) & ASIZE_MASK),
-            self.0[1],
-        ])
+        Self([(self.0[0] & !ASIZE_MASK) | ((asize_bytes >> SECTOR_SHIFT) & ASIZE_MASK), self.0[1]])
     }
 
     /// From the two on-disk words.

@@ -45,9 +45,12 @@ pub struct Embedded {
 
 impl BlockPointer {
     /// A pointer that holds `payload`, or `None` if it is empty or longer
-    /// than [`EMBEDDED_PAYLOAD_BYTES_MAX`].
+    /// than [`EMBEDDED_PAYLOAD_BYTES_MAX`], or if the logical size is out of range.
     pub fn embed(about: &Embedded, payload: &[u8]) -> Option<Self> {
         if payload.is_empty() || payload.len() > EMBEDDED_PAYLOAD_BYTES_MAX {
+            return None;
+        }
+        if !(1..=1 << LSIZE_BYTES.bits).contains(&about.lsize_bytes) {
             return None;
         }
         let mut word = LSIZE_BYTES.set(0, about.lsize_bytes - 1);

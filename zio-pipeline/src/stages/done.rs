@@ -1,0 +1,56 @@
+//! DONE: what this pipeline has to put in order before a zio is finished.
+
+use std::sync::Arc;
+
+use zio_core::{
+    ChildSet, Done, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done,
+};
+
+use crate::shared::Shared;
+use crate::stages::space;
+
+/// DONE.
+pub(crate) struct Settle {
+    shared: Arc<Shared>,
+    plain: Done,
+}
+
+impl Settle {
+    pub(crate) fn new(shared: Arc<Shared>, plain: Done) -> Self {
+        Self { shared, plain }
+    }
+
+    /// The addresses a failed write was given go back at once: nobody has
+    /// ever known them (spec 1.11 step 11).
+    fn undo_allocation(&self, zio: &mut Zio) {
+        let allocated = zio.error.is_some()
+            && zio.ty() == ZioType::Write
+            && zio.traced().contains(Stages::DVA_ALLOCATE)
+            && !zio.flags().intersects(Flags::IO_REWRITE | Flags::NOPWRITE);
+        if allocated {
+            if let Err(error) = space::unallocate_all(&self.shared, &zio.bp, zio.txg) {
+                zio.fail(error);
+            }
+            zio.bp = zio.bp_before;
+        }
+    }
+}
+
+impl Stage for Settle {
+    fn stage(&self) -> Stages {
+        Stages::DONE
+    }
+
+    fn run(&self, zio: ZioBox) -> Next {
+        if zio.is_allocating() || zio.ty() == ZioType::Trim {
+            let mut zio = zio.wait_children(ChildSet::all(), WaitType::Done)?;
+            done::settle(&mut zio);
+            self.undo_allocation(&mut zio);
+            if zio.ty() == ZioType::Trim {
+                space::open_after_trim(&self.shared, &mut zio);
+            }
+            return done::finish(zio);
+        }
+        self.plain.run(zio)
+    }
+}

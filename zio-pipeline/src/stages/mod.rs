@@ -1,0 +1,45 @@
+//! The stages, one file per family.
+
+mod checksum;
+mod dedup;
+mod done;
+mod space;
+mod throttle;
+mod transform;
+mod vdev_io;
+
+use std::sync::Arc;
+
+use zio_core::{Done, IssueAsync, Ready, Stage};
+
+pub(crate) use throttle::Throttle;
+
+use crate::cost;
+use crate::shared::Shared;
+
+/// One object for each stage of the table that has work to do here.
+pub(crate) fn all(shared: &Arc<Shared>) -> Vec<Arc<dyn Stage>> {
+    let s = || Arc::clone(shared);
+    vec![
+        Arc::new(transform::ReadBpInit::new(s())),
+        Arc::new(transform::WriteBpInit),
+        Arc::new(dedup::FreeBpInit),
+        Arc::new(IssueAsync::new(cost::is_light)),
+        Arc::new(transform::WriteCompress::new(s())),
+        Arc::new(checksum::Generate::new(s())),
+        Arc::new(dedup::DdtReadStart),
+        Arc::new(dedup::DdtReadDone),
+        Arc::new(dedup::DdtWrite::new(s())),
+        Arc::new(dedup::DdtFree::new(s())),
+        Arc::new(throttle::DvaThrottle::new(s())),
+        Arc::new(space::DvaAllocate::new(s())),
+        Arc::new(space::DvaFree::new(s())),
+        Arc::new(space::DvaClaim::new(s())),
+        Arc::new(Ready),
+        Arc::new(vdev_io::IoStart::new(s())),
+        Arc::new(vdev_io::IoDone::new(s())),
+        Arc::new(vdev_io::IoAssess::new(s())),
+        Arc::new(checksum::Verify::new(s())),
+        Arc::new(done::Settle::new(s(), Done)),
+    ]
+}

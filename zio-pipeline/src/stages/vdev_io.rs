@@ -1,0 +1,286 @@
+//! VDEV_IO_START, VDEV_IO_DONE, VDEV_IO_ASSESS: to the device and back
+//! (spec 1.13, 1.15).
+//!
+//! A zio of a block (no device of its own) makes one child per address that
+//! is to be read or written; a zio of a device goes through the leaf's queue.
+
+use std::sync::Arc;
+
+use zio_core::task::Place;
+use zio_core::{
+    Buffers, ChildSet, Data, Dva, Engine, Error, ErrorKind, Finished, Flags, Next, QueueKind,
+    Stage, Stages, VdevDone, VdevOp, WaitType, Zio, ZioBox, ZioType,
+};
+
+use crate::cost;
+use crate::leaf::{IoAbout, Leaf};
+use crate::shared::Shared;
+use crate::stages::space;
+
+/// VDEV_IO_START.
+pub(crate) struct IoStart {
+    shared: Arc<Shared>,
+}
+
+impl IoStart {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// One child for the first address not tried yet.
+    fn read_one_copy(&self, zio: &mut Zio) -> Result<ZioBox, Error> {
+        let untried = |(index, _): &(usize, Dva)| zio.tried & (1 << index) == 0;
+        let (index, dva) =
+            zio.bp.dvas().enumerate().find(untried).ok_or(ErrorKind::Io).map_err(Error::from)?;
+        zio.tried |= 1 << index;
+        self.shared.locate(dva, zio.size_bytes as u64)?;
+        let pipeline = Stages::VDEV_CHILD_VERIFY;
+        let mut child = vdev_child(zio, ZioType::Read, index, dva, pipeline);
+        child.bp = zio.bp;
+        // Verified once, as near to the device as possible.
+        zio.drop_stages(Stages::CHECKSUM_VERIFY);
+        Ok(child)
+    }
+
+    /// One child for every address.
+    fn write_all_copies(&self, zio: &Zio) -> Result<(), Error> {
+        for dva in zio.bp.dvas() {
+            self.shared.locate(dva, zio.size_bytes as u64)?;
+        }
+        for (index, dva) in zio.bp.dvas().enumerate() {
+            let mut child = vdev_child(zio, ZioType::Write, index, dva, Stages::VDEV_CHILD);
+            child.data = zio.data.clone();
+            child.start();
+        }
+        Ok(())
+    }
+
+    /// One child for every leaf.
+    fn flush_all_leaves(&self, zio: &Zio) {
+        for leaf in &self.shared.leaves {
+            Engine::make_vdev_child(zio, ZioType::Ioctl, leaf.id(), 0, Stages::IOCTL).start();
+        }
+    }
+
+    fn to_leaf(&self, mut zio: ZioBox, leaf: &Arc<Leaf>) -> Next {
+        if zio.ty() == ZioType::Trim
+            && let Err(error) = space::close_for_trim(&self.shared, &mut zio)
+        {
+            zio.fail(error);
+            return Some(zio);
+        }
+        let op = match zio.ty() {
+            ZioType::Read => {
+                let io_bytes = zio.size_bytes.next_multiple_of(io_unit(&zio, leaf));
+                let mut buffers = Buffers::new();
+                buffers.push(zio.engine().buffers().take(io_bytes));
+                VdevOp::Read(buffers)
+            }
+            ZioType::Write => VdevOp::Write(padded(&mut zio, leaf)),
+            ZioType::Trim => VdevOp::Trim { len_bytes: zio.size_bytes as u64 },
+            _ if leaf.flush_is_unsupported() => return Some(zio),
+            _ => VdevOp::Flush,
+        };
+        let about = IoAbout::of(&zio);
+        let token = zio.park_for_device();
+        leaf.start(&about, op, token);
+        None
+    }
+}
+
+/// A child for one address of a block.
+fn vdev_child(zio: &Zio, ty: ZioType, index: usize, dva: Dva, pipeline: Stages) -> ZioBox {
+    let mut child = Engine::make_vdev_child(zio, ty, dva.vdev(), dva.offset_bytes(), pipeline);
+    child.slot = index as u32;
+    child.size_bytes = zio.size_bytes;
+    child
+}
+
+/// Unit a device I/O is rounded up to: the allocation unit, or the sector for
+/// raw ranges.
+fn io_unit(zio: &Zio, leaf: &Leaf) -> usize {
+    if zio.flags().contains(Flags::PHYSICAL) {
+        leaf.sector_bytes() as usize
+    } else {
+        leaf.unit_bytes() as usize
+    }
+}
+
+/// The data to write, with zeros behind it up to the unit.
+fn padded(zio: &mut Zio, leaf: &Leaf) -> Data {
+    let mut data = std::mem::take(&mut zio.data);
+    let sector = leaf.sector_bytes() as usize;
+    let io_bytes = zio.size_bytes.next_multiple_of(io_unit(zio, leaf));
+    let pool = zio.engine().buffers();
+    if data.chunks().any(|chunk| !chunk.len().is_multiple_of(sector)) {
+        // Pieces that a device cannot take one by one become one piece.
+        let mut whole = pool.take(io_bytes);
+        let len = data.len();
+        data.copy_to(&mut whole);
+        whole[len..].fill(0);
+        return whole.into();
+    }
+    if io_bytes > data.len() {
+        let mut tail = pool.take(io_bytes - data.len());
+        tail.fill(0);
+        data.push(tail.freeze());
+    }
+    data
+}
+
+impl Stage for IoStart {
+    fn stage(&self) -> Stages {
+        Stages::VDEV_IO_START
+    }
+
+    fn run(&self, mut zio: ZioBox) -> Next {
+        if let Some(vdev) = zio.vdev {
+            return match self.shared.leaf(vdev) {
+                Ok(leaf) => self.to_leaf(zio, leaf),
+                Err(error) => {
+                    zio.fail(error);
+                    Some(zio)
+                }
+            };
+        }
+        let started = match zio.ty() {
+            ZioType::Read => self.read_one_copy(&mut zio).map(Zio::start),
+            ZioType::Ioctl => {
+                self.flush_all_leaves(&zio);
+                Ok(())
+            }
+            _ => self.write_all_copies(&zio),
+        };
+        if let Err(error) = started {
+            zio.fail(error);
+        }
+        Some(zio)
+    }
+}
+
+/// VDEV_IO_DONE.
+pub(crate) struct IoDone {
+    shared: Arc<Shared>,
+}
+
+impl IoDone {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+/// A read takes the good copy, or tries the next one. True: try again.
+fn read_is_to_go_on(zio: &mut Zio, mut child: Finished) -> bool {
+    match child.take_error() {
+        None => {
+            zio.data = child.take_data();
+            zio.error = None;
+            false
+        }
+        Some(error) => {
+            zio.fail(error);
+            zio.bp.dvas().enumerate().any(|(index, _)| zio.tried & (1 << index) == 0)
+        }
+    }
+}
+
+/// Every copy of a block must be written, every leaf flushed (spec 1.13).
+fn all_must_be_good(zio: &mut Zio) {
+    while let Some(mut child) = zio.take_finished_child() {
+        if let Some(error) = child.take_error() {
+            zio.fail(error);
+        }
+    }
+}
+
+/// What the device answered becomes the zio's data and error.
+fn take_answer(zio: &mut Zio, shared: &Shared) {
+    let Some(VdevDone { op, result }) = zio.answer.take() else { return };
+    if let Some(VdevOp::Read(buffers)) = op
+        && result.is_ok()
+    {
+        let mut buffers = buffers;
+        if let [only] = buffers.as_mut_slice()
+            && only.len() > zio.size_bytes
+        {
+            only.resize(zio.size_bytes);
+        }
+        zio.data = Data::from_buffers(buffers);
+    }
+    let Err(error) = result else { return };
+    let error = Error::from(error);
+    if zio.ty() == ZioType::Ioctl && error.kind() == ErrorKind::Unsupported {
+        // No write cache: there is nothing a flush could have done.
+        if let Some(leaf) = zio.vdev.and_then(|vdev| shared.leaf(vdev).ok()) {
+            leaf.set_flush_unsupported();
+        }
+        return;
+    }
+    zio.fail(error);
+}
+
+impl Stage for IoDone {
+    fn stage(&self) -> Stages {
+        Stages::VDEV_IO_DONE
+    }
+
+    fn run(&self, zio: ZioBox) -> Next {
+        let mut zio = zio.wait_children(ChildSet::VDEV, WaitType::Done)?;
+        take_answer(&mut zio, &self.shared);
+        if zio.ty() == ZioType::Read {
+            while let Some(child) = zio.take_finished_child() {
+                if read_is_to_go_on(&mut zio, child) {
+                    zio.rerun_from(Stages::VDEV_IO_START);
+                    return Some(zio);
+                }
+            }
+        } else {
+            all_must_be_good(&mut zio);
+        }
+        let verifies = zio.pipeline().contains(Stages::CHECKSUM_VERIFY) && zio.error.is_none();
+        if verifies && cost::read_is_heavy(&zio) {
+            Engine::dispatch(zio, QueueKind::Interrupt, Place::Back);
+            return None;
+        }
+        Some(zio)
+    }
+}
+
+/// VDEV_IO_ASSESS.
+pub(crate) struct IoAssess {
+    shared: Arc<Shared>,
+}
+
+impl IoAssess {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Stage for IoAssess {
+    fn stage(&self) -> Stages {
+        Stages::VDEV_IO_ASSESS
+    }
+
+    fn run(&self, zio: ZioBox) -> Next {
+        let mut zio = zio.wait_children(ChildSet::VDEV, WaitType::Done)?;
+        take_answer(&mut zio, &self.shared);
+        if zio.ty() == ZioType::Ioctl {
+            all_must_be_good(&mut zio);
+        }
+        if zio.error.is_none() {
+            return Some(zio);
+        }
+        let once_more = Flags::DONT_RETRY | Flags::IO_RETRY;
+        if zio.vdev.is_none() && !zio.flags().intersects(once_more) {
+            zio.error = None;
+            zio.tried = 0;
+            zio.add_flags(Flags::IO_RETRY | Flags::DONT_CACHE | Flags::DONT_AGGREGATE);
+            zio.rerun_from(Stages::VDEV_IO_START);
+            Engine::dispatch(zio, QueueKind::Issue, Place::Front);
+            return None;
+        }
+        zio.become_interlock();
+        Some(zio)
+    }
+}
