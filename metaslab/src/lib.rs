@@ -1,1 +1,109 @@
-//! metaslab
+//! Space of a storage pool: hands out extents of devices, takes them back, and
+//! never hands out one that a crash could still need.
+//!
+//! A copy-on-write store asks three things of its allocator, and each one goes
+//! wrong in its own way: *where* (a full device must not make the search slow, copies
+//! must not share a fate), *when again* (a freed extent is still reachable from the last
+//! superblocks, so handing it out at once passes every test without a crash in it and
+//! loses data at the first power cut), and *how much at a time* (allocation must not run
+//! far ahead of the devices).
+//!
+//! # Model
+//!
+//! Each device ("vdev") is a row of units of `2^ashift` bytes, and every unit is in one
+//! state. This is the life of an extent:
+//!
+//! ```text
+//!                      allocate in t / claim
+//!              ┌────────────────────────────────────┐
+//!              │                                    ▼
+//!          ┌───┴────┐   unallocate in t       ┌───────────┐
+//!   ──────▶│  free  │◀────────────────────────│ allocated │
+//!  add_vdev└────────┘   nobody knows of it    └─────┬─────┘
+//!              ▲                                    │ free in f
+//!              │        end_of_txg(f + 2)     ┌─────▼─────┐
+//!              └──────────────────────────────│ deferred  │
+//!                 (f, when nearly full)       └───────────┘
+//!
+//!   txg             f            f+1           f+2
+//!   ───────────┬───────────┬───────────┬───────────┬──────▶
+//!           freed here  end: held   end: held   end: free again
+//! ```
+//!
+//! * [`Extents`] is the pure core for one device: a state machine without clock, lock or
+//!   I/O. It works in units. Free extents are found by address (first fit from a cursor, so
+//!   that blocks written together stand together) and by size (lists per power of two with a
+//!   bit mask of those in use, for best fit under pressure). A search looks at a fixed number
+//!   of extents at most, then asks the lists: O(log n) however full the device is.
+//! * [`Metaslabs`] holds several of them behind one lock each and implements
+//!   [`zio_core::Allocator`]: a rotor that gives each vdev 512 KiB in turn, more to emptier
+//!   ones; copies on distinct vdevs or an eighth of one apart; all copies or none; and the
+//!   throttle, which reserves bytes and gives them back when the reservation is dropped.
+//!
+//! # Example
+//!
+//! ```
+//! use metaslab::{Config, Metaslabs};
+//! use zio_core::{Allocator, VdevId, Want};
+//!
+//! let space = Metaslabs::new(Config::default());
+//! space.add_vdev(VdevId(0), 1 << 30, 12)?;          // 1 GiB in units of 4 KiB
+//! space.add_vdev(VdevId(1), 1 << 30, 9)?;           // and one in units of 512 bytes
+//!
+//! let dvas = space.allocate(&Want { size_bytes: 5000, copies: 2, txg: 7, ..Want::default() })?;
+//! assert_ne!(dvas[0].vdev(), dvas[1].vdev());
+//! assert_eq!(dvas[0].asize_bytes() + dvas[1].asize_bytes(), 8192 + 5120);
+//!
+//! space.free(dvas[0], 8)?;
+//! space.end_of_txg(8);
+//! space.end_of_txg(9);
+//! assert!(space.check_claim(dvas[0]).is_err());     // still needed after a crash
+//! space.end_of_txg(10);
+//! assert!(space.check_claim(dvas[0]).is_ok());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is never so
+//!
+//! * Two owners of a unit. A free of what is not allocated, an overlap, a double free, an
+//!   address that cannot be: a typed error, and nothing changes. Doubt leaks, it never reuses.
+//! * A freed unit handed out before its time, whatever order calls come in: a free in a
+//!   transaction group that ended already counts from the next one. The exceptions are two, and
+//!   named: the nearly full pool ([`Config::skip_deferral_divisor`], still safe against a crash)
+//!   and [`Config::defer_txgs`] 0 (not safe).
+//! * Some copies of a block without the others.
+//! * "No space" while the copies would fit: the last round takes any extents that do not overlap.
+//! * A panic from an address or a size, however absurd.
+//! * A lock held across a call to the outside, or for longer than a few tree steps.
+//! * A reservation that leaks or ends twice: it is a value, and ends when dropped.
+//!
+//! # What it does not know
+//!
+//! What is in a block, what a gang is (it splits nothing; it knows only that a gang DVA
+//! occupies one unit itself), whether a device is healthy, how its state gets to disk. Space
+//! held back for emergencies is policy of the layer above.
+//!
+//! # Sources
+//!
+//! Spec 2.4 (units), 3.6 (gang headers), 3.7 (throttle), 3.8 (where), 8.1 (claim), 8.2 (free),
+//! 8.5 (life of an extent), 9 (constants), 10 (traps 18 and 20). ZFS divides a vdev into about
+//! 200 metaslabs, because a space map is loaded and condensed in pieces; the core here keeps a
+//! whole vdev in memory, so the name stands for the subsystem.
+#![forbid(unsafe_code)]
+
+mod config;
+mod epochs;
+mod extent;
+mod extents;
+mod free_space;
+mod metaslabs;
+mod rotor;
+mod runs;
+mod sizes;
+mod vdev_space;
+mod windows;
+
+pub use config::{Config, ExtentsConfig};
+pub use extent::{Extent, ExtentError};
+pub use extents::{Deferral, Extents};
+pub use metaslabs::{AddVdevError, Metaslabs};

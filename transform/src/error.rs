@@ -45,13 +45,17 @@ pub enum DecodeError {
         available_bytes: usize,
     },
     /// The zstd header holds no zero byte where a library version begins.
-    #[error("zstd: header {bytes:02x?} has a zero byte neither first (version first) nor second (level first)")]
+    #[error(
+        "zstd: header {bytes:02x?} has a zero byte neither first (version first) nor second (level first)"
+    )]
     ZstdHeader {
         /// The four bytes after the length.
         bytes: [u8; 4],
     },
     /// The payload ended before the output was full.
-    #[error("{format}: payload ends at byte {at_byte} with {produced_bytes} of {wanted_bytes} bytes produced")]
+    #[error(
+        "{format}: payload ends at byte {at_byte} with {produced_bytes} of {wanted_bytes} bytes produced"
+    )]
     InputEnds {
         /// Which decoder.
         format: Format,
@@ -63,7 +67,9 @@ pub enum DecodeError {
         wanted_bytes: usize,
     },
     /// A run is longer than the room left in the output.
-    #[error("{format}: run of {run_bytes} bytes at byte {at_byte} exceeds the {room_bytes} bytes of room")]
+    #[error(
+        "{format}: run of {run_bytes} bytes at byte {at_byte} exceeds the {room_bytes} bytes of room"
+    )]
     RunTooLong {
         /// Which decoder.
         format: Format,
@@ -75,7 +81,9 @@ pub enum DecodeError {
         room_bytes: usize,
     },
     /// A match refers to bytes before the beginning of the output.
-    #[error("{format}: match at byte {at_byte} reaches {distance_bytes} back, {produced_bytes} bytes exist")]
+    #[error(
+        "{format}: match at byte {at_byte} reaches {distance_bytes} back, {produced_bytes} bytes exist"
+    )]
     MatchBeforeStart {
         /// Which decoder.
         format: Format,

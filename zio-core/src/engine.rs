@@ -192,7 +192,8 @@ impl Engine {
         offset_bytes: u64,
         pipeline: Stages,
     ) -> ZioBox {
-        let flags = parent.flags().for_vdev_child(true);
+        // The children of a device's zio are for devices inside that device.
+        let flags = parent.flags().for_vdev_child(parent.vdev.is_none());
         let mut child = parent.engine().open(ty, flags, pipeline, Some(vdev));
         child.offset_bytes = offset_bytes;
         child.priority = parent.priority;

@@ -215,6 +215,12 @@ impl Node {
         if waits_for_this { shared.parked.take().map(|parked| parked.0) } else { None }
     }
 
+    /// A child that could not even be made.
+    pub(crate) fn inherit(&self, child: ChildType, error: &Error) {
+        let worst = &mut self.shared.lock().child_errors[child.index()];
+        *worst = Error::worst(worst.take(), Some(error.clone()));
+    }
+
     /// Takes the worst error of the children of one type.
     pub(crate) fn take_child_error(&self, child: ChildType) -> Option<Error> {
         self.shared.lock().child_errors[child.index()].take()

@@ -530,6 +530,12 @@ impl Parent {
     pub fn add(&self, child: &mut Zio) {
         self.0.link_child(child, false);
     }
+
+    /// Lets the parent inherit the error of a logical child that could not
+    /// even be made.
+    pub fn inherit(&self, error: &Error) {
+        self.0.inherit(ChildType::Logical, error);
+    }
 }
 
 impl fmt::Debug for Parent {

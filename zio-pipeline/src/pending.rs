@@ -75,9 +75,16 @@ impl<T: Outcome> Pending<T> {
         })
     }
 
-    /// Makes it part of a group: the group is done after it, and inherits its error.
+    /// Makes it part of a group: the group is done after it, and inherits its
+    /// error, also that of a request that could not even be made.
     pub fn under(mut self, group: &Parent) -> Self {
-        self.request = self.request.map(|request| request.under(group));
+        self.request = match self.request {
+            Ok(request) => Ok(request.under(group)),
+            Err(error) => {
+                group.inherit(&error);
+                Err(error)
+            }
+        };
         self
     }
 

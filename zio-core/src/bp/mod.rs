@@ -363,9 +363,14 @@ impl BlockPointer {
         }
     }
 
-    /// Sets the fill count.
+    /// Sets the fill count; of an encrypted block the low half of the word, for
+    /// the high half is part of the IV.
     pub fn set_fill(&mut self, fill: u64) {
-        self.0[WORD_FILL] = fill;
+        self.0[WORD_FILL] = if self.is_encrypted() {
+            (self.0[WORD_FILL] & !0xffff_ffff) | (fill & 0xffff_ffff)
+        } else {
+            fill
+        };
     }
 
     /// The 256-bit checksum, as four words.

@@ -1,0 +1,384 @@
+//! `Metaslabs` against a bitmap: one entry per unit, every question answered
+//! by looking at all of them.
+
+use metaslab::{Config, Metaslabs};
+use proptest::prelude::*;
+use zio_core::{Allocator, Dva, SpaceError, Txg, VdevId, Want};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Free,
+    /// By the group that allocated it; `None` after a claim.
+    Allocated(Option<Txg>),
+    /// By the group that freed it.
+    Deferred(Txg),
+}
+
+struct ModelVdev {
+    id: VdevId,
+    ashift: u32,
+    units: Vec<Unit>,
+}
+
+impl ModelVdev {
+    fn units_for(&self, bytes: u64) -> usize {
+        bytes.div_ceil(1 << self.ashift) as usize
+    }
+
+    /// Lengths of all maximal free runs.
+    fn free_runs(&self) -> Vec<usize> {
+        self.units.split(|u| *u != Unit::Free).map(<[Unit]>::len).filter(|&len| len > 0).collect()
+    }
+
+    fn longest(&self) -> usize {
+        self.free_runs().into_iter().max().unwrap_or(0)
+    }
+
+    fn bytes_where(&self, is: impl Fn(&Unit) -> bool) -> u64 {
+        (self.units.iter().filter(|u| is(u)).count() as u64) << self.ashift
+    }
+}
+
+struct Model {
+    vdevs: Vec<ModelVdev>,
+    config: Config,
+    ended: Txg,
+}
+
+enum Place {
+    Outside,
+    Misfit,
+    At(usize, std::ops::Range<usize>),
+}
+
+impl Model {
+    fn open(&self, txg: Txg) -> Txg {
+        txg.max(self.ended + 1)
+    }
+
+    fn place(&self, dva: Dva) -> Place {
+        let Some(index) = self.vdevs.iter().position(|v| v.id == dva.vdev()) else {
+            return Place::Outside;
+        };
+        let vdev = &self.vdevs[index];
+        let [word0, word1] = dva.words();
+        let unit = 1_u128 << vdev.ashift;
+        let start = u128::from(word1 & (u64::MAX >> 1)) * 512;
+        let is_gang = word1 >> 63 == 1;
+        let asize = u128::from(word0 & 0xff_ffff) * 512;
+        let size = if is_gang { unit } else { asize };
+        if start + size > unit * vdev.units.len() as u128 {
+            return Place::Outside;
+        }
+        if asize == 0 || start % unit != 0 || size % unit != 0 {
+            return Place::Misfit;
+        }
+        Place::At(index, (start / unit) as usize..((start + size) / unit) as usize)
+    }
+
+    fn all(&self, index: usize, range: std::ops::Range<usize>, is: impl Fn(Unit) -> bool) -> bool {
+        self.vdevs[index].units[range].iter().all(|u| is(*u))
+    }
+
+    fn fill(&mut self, index: usize, range: std::ops::Range<usize>, with: Unit) {
+        self.vdevs[index].units[range].fill(with);
+    }
+
+    fn free(&mut self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        match self.place(dva) {
+            Place::Outside => Err(SpaceError::Outside { dva }),
+            Place::At(i, range)
+                if self.all(i, range.clone(), |u| matches!(u, Unit::Allocated(_))) =>
+            {
+                let defers = self.config.defer_txgs > 0;
+                let to = if defers { Unit::Deferred(self.open(txg)) } else { Unit::Free };
+                self.fill(i, range, to);
+                Ok(())
+            }
+            Place::At(..) | Place::Misfit => Err(SpaceError::NotAllocated { dva }),
+        }
+    }
+
+    fn unallocate(&mut self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        if self.config.defer_txgs == 0 {
+            return self.free(dva, txg);
+        }
+        let txg = self.open(txg);
+        match self.place(dva) {
+            Place::Outside => Err(SpaceError::Outside { dva }),
+            Place::At(i, range)
+                if self.all(i, range.clone(), |u| u == Unit::Allocated(Some(txg))) =>
+            {
+                self.fill(i, range, Unit::Free);
+                Ok(())
+            }
+            Place::At(..) | Place::Misfit => Err(SpaceError::NotAllocated { dva }),
+        }
+    }
+
+    fn check_claim(&self, dva: Dva) -> Result<(usize, std::ops::Range<usize>), SpaceError> {
+        match self.place(dva) {
+            Place::Outside => Err(SpaceError::Outside { dva }),
+            Place::At(i, range) if self.all(i, range.clone(), |u| u == Unit::Free) => {
+                Ok((i, range))
+            }
+            Place::At(..) | Place::Misfit => Err(SpaceError::NotFree { dva }),
+        }
+    }
+
+    fn end_of_txg(&mut self, txg: Txg) {
+        let size: u64 = self.vdevs.iter().map(|v| v.bytes_where(|_| true)).sum();
+        let allocated: u64 =
+            self.vdevs.iter().map(|v| v.bytes_where(|u| matches!(u, Unit::Allocated(_)))).sum();
+        let skip = (size - allocated) * self.config.skip_deferral_divisor < size
+            && self.config.skip_deferral_divisor > 0;
+        self.ended = self.ended.max(txg);
+        for unit in self.vdevs.iter_mut().flat_map(|v| &mut v.units) {
+            if let Unit::Deferred(freed) = *unit
+                && (freed + self.config.defer_txgs <= txg || (skip && freed <= txg))
+            {
+                *unit = Unit::Free;
+            }
+        }
+    }
+
+    /// Copies of `bytes` that could be placed, all extents filled from the front.
+    fn slots(&self, bytes: u64) -> usize {
+        self.vdevs
+            .iter()
+            .map(|v| v.free_runs().iter().map(|len| len / v.units_for(bytes)).sum::<usize>())
+            .sum()
+    }
+
+    fn vdevs_with_room(&self, bytes: u64) -> usize {
+        self.vdevs.iter().filter(|v| v.longest() >= v.units_for(bytes)).count()
+    }
+
+    fn largest_bytes(&self) -> u64 {
+        self.vdevs.iter().map(|v| (v.longest() as u64) << v.ashift).max().unwrap_or(0)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.vdevs.iter().map(|v| v.bytes_where(|u| *u == Unit::Free)).sum()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Allocate { bytes: u64, copies: u8, txg: u64, prefer: Option<u32> },
+    FreeLive { nth: usize, txg: u64 },
+    UnallocateLive { nth: usize, txg: u64 },
+    Free { words: [u64; 2], txg: u64 },
+    Unallocate { words: [u64; 2], txg: u64 },
+    Claim { words: [u64; 2], really: bool },
+    EndOfTxg { by: u64 },
+}
+
+/// Addresses: mostly near the devices, some absurd.
+fn words() -> impl Strategy<Value = [u64; 2]> {
+    let near = (
+        0..4_u64,
+        prop_oneof![0..300_u64, 0..2000_u64, 0..12_000_u64],
+        prop_oneof![Just(3_u32), Just(5), Just(7)],
+        0..64_u64,
+    )
+        .prop_map(|(vdev, at, shift, len)| [vdev << 32 | len << (shift - 3), at >> shift << shift]);
+    let gang = near.clone().prop_map(|[a, b]| [a | 0xff_fff1, b | 1 << 63]);
+    let absurd = (0..4_u64, any::<u64>(), any::<u64>())
+        .prop_map(|(vdev, a, b)| [vdev << 32 | a & 0xff_ffff, b]);
+    prop_oneof![8 => near, 1 => gang, 1 => absurd, 1 => any::<[u64; 2]>()]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    // Relative to the last group that ended: 0 is too late, the rest open.
+    let txg = 0..4_u64;
+    prop_oneof![
+        10 => (0..200_000_u64, prop_oneof![8 => 1..=3_u8, 1 => any::<u8>()], txg.clone(),
+               proptest::option::weighted(0.2, 0..5_u32))
+            .prop_map(|(bytes, copies, txg, prefer)| Op::Allocate { bytes, copies, txg, prefer }),
+        10 => (512..4096_u64, 1..=3_u8, txg.clone())
+            .prop_map(|(bytes, copies, txg)| Op::Allocate { bytes, copies, txg, prefer: None }),
+        12 => (any::<usize>(), txg.clone()).prop_map(|(nth, txg)| Op::FreeLive { nth, txg }),
+        5 => (any::<usize>(), txg.clone()).prop_map(|(nth, txg)| Op::UnallocateLive { nth, txg }),
+        2 => (words(), txg.clone()).prop_map(|(words, txg)| Op::Free { words, txg }),
+        2 => (words(), txg).prop_map(|(words, txg)| Op::Unallocate { words, txg }),
+        4 => (words(), any::<bool>()).prop_map(|(words, really)| Op::Claim { words, really }),
+        6 => (0..3_u64).prop_map(|by| Op::EndOfTxg { by }),
+    ]
+}
+
+fn check_allocation(model: &mut Model, want: &Want, dvas: &[Dva]) {
+    assert_eq!(dvas.len(), usize::from(want.copies));
+    let room = model.vdevs_with_room(want.size_bytes);
+    let mut used: Vec<VdevId> = dvas.iter().map(|dva| dva.vdev()).collect();
+    used.sort();
+    used.dedup();
+    assert_eq!(used.len(), dvas.len().min(room), "copies on distinct vdevs while they have room");
+
+    let longest: Vec<usize> = model.vdevs.iter().map(ModelVdev::longest).collect();
+    let txg = model.open(want.txg);
+    let mut ranges = Vec::new();
+    for &dva in dvas {
+        let (i, range) = model.check_claim(dva).expect("handed out what is not free");
+        assert!(!dva.is_gang());
+        assert_eq!(range.len(), model.vdevs[i].units_for(want.size_bytes));
+        model.fill(i, range.clone(), Unit::Allocated(Some(txg)));
+        ranges.push((i, range));
+    }
+    for (i, vdev) in model.vdevs.iter().enumerate() {
+        let mut here: Vec<_> = ranges.iter().filter(|(v, _)| *v == i).map(|(_, r)| r).collect();
+        here.sort_by_key(|r| r.start);
+        let (c, n, gap) =
+            (here.len(), vdev.units_for(want.size_bytes), vdev.units.len().div_ceil(8));
+        // So long an extent has room for the last copy wherever the others stand.
+        if c > 1 && longest[i] >= (c - 1) * (n + 2 * gap) + c * n {
+            for pair in here.windows(2) {
+                assert!(pair[1].start - pair[0].end >= gap, "an eighth apart");
+            }
+        }
+    }
+}
+
+fn run(config: Config, shapes: &[(u32, usize)], ops: &[Op]) {
+    let space = Metaslabs::new(config);
+    let mut model = Model { vdevs: Vec::new(), config, ended: 0 };
+    for (i, &(ashift, units)) in shapes.iter().enumerate() {
+        let id = VdevId(i as u32);
+        // A tail of less than a unit is not space.
+        space.add_vdev(id, ((units as u64) << ashift) + 511, ashift).unwrap();
+        model.vdevs.push(ModelVdev { id, ashift, units: vec![Unit::Free; units] });
+    }
+    let mut live: Vec<Dva> = Vec::new();
+    for op in ops {
+        match *op {
+            Op::Allocate { bytes, copies, txg, prefer } => {
+                let want = Want {
+                    size_bytes: bytes,
+                    copies,
+                    txg: model.ended + txg,
+                    prefer: prefer.map(VdevId),
+                    ..Want::default()
+                };
+                let possible = bytes > 0
+                    && (1..=3).contains(&copies)
+                    && model.slots(bytes) >= usize::from(copies);
+                match space.allocate(&want) {
+                    Ok(dvas) => {
+                        assert!(possible);
+                        check_allocation(&mut model, &want, &dvas);
+                        live.extend(dvas);
+                    }
+                    Err(no) => {
+                        assert!(!possible, "{no}");
+                        assert_eq!((no.size_bytes, no.copies), (bytes, copies));
+                        assert_eq!(no.free_bytes, model.free_bytes());
+                        assert_eq!(no.largest_bytes, model.largest_bytes());
+                    }
+                }
+            }
+            // Live ones stay in the list after a free, so that double frees happen too.
+            Op::FreeLive { nth, txg } if !live.is_empty() => {
+                let dva = live[nth % live.len()];
+                let txg = model.ended + txg;
+                assert_eq!(space.free(dva, txg), model.free(dva, txg));
+                if nth % 4 > 0 {
+                    live.retain(|d| *d != dva);
+                }
+            }
+            Op::UnallocateLive { nth, txg } if !live.is_empty() => {
+                let dva = live[nth % live.len()];
+                let txg = model.ended + txg;
+                assert_eq!(space.unallocate(dva, txg), model.unallocate(dva, txg));
+            }
+            Op::FreeLive { .. } | Op::UnallocateLive { .. } => {}
+            Op::Free { words, txg } => {
+                let (dva, txg) = (Dva::from_words(words), model.ended + txg);
+                assert_eq!(space.free(dva, txg), model.free(dva, txg));
+            }
+            Op::Unallocate { words, txg } => {
+                let (dva, txg) = (Dva::from_words(words), model.ended + txg);
+                assert_eq!(space.unallocate(dva, txg), model.unallocate(dva, txg));
+            }
+            Op::Claim { words, really } => {
+                let dva = Dva::from_words(words);
+                let expected = model.check_claim(dva);
+                assert_eq!(space.check_claim(dva), expected.clone().map(|_| ()));
+                if really {
+                    assert_eq!(space.claim(dva, 1), expected.clone().map(|_| ()));
+                    if let Ok((i, range)) = expected {
+                        model.fill(i, range, Unit::Allocated(None));
+                        live.push(dva);
+                    }
+                }
+            }
+            Op::EndOfTxg { by } => {
+                let txg = model.ended + by;
+                space.end_of_txg(txg);
+                model.end_of_txg(txg);
+            }
+        }
+        let deferred: u64 =
+            model.vdevs.iter().map(|v| v.bytes_where(|u| matches!(u, Unit::Deferred(_)))).sum();
+        assert_eq!(space.free_bytes(), model.free_bytes(), "after {op:?}");
+        assert_eq!(space.deferred_bytes(), deferred, "after {op:?}");
+        assert_eq!(space.allocated_bytes(), space.size_bytes() - model.free_bytes());
+        assert_eq!(space.largest_bytes(), model.largest_bytes(), "after {op:?}");
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Vec<(u32, usize)>> {
+    proptest::collection::vec((9..=16_u32, 1..200_usize), 1..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn same_as_a_bitmap(
+        shapes in shapes(),
+        defer_txgs in 0..4_u64,
+        skip_deferral_divisor in prop_oneof![Just(0), Just(32), Just(2)],
+        ops in proptest::collection::vec(op(), 1..200),
+    ) {
+        run(Config { defer_txgs, skip_deferral_divisor, ..Config::default() }, &shapes, &ops);
+    }
+
+    /// One small device, so that copies stand side by side and space runs out.
+    #[test]
+    fn same_as_a_bitmap_on_one_crowded_vdev(
+        ashift in 9..=16_u32,
+        units in 8..80_usize,
+        ops in proptest::collection::vec(op(), 1..200),
+    ) {
+        run(Config::default(), &[(ashift, units)], &ops);
+    }
+
+    /// Everything allocated to the last unit comes back as one piece.
+    #[test]
+    fn exhaustion_and_back(shapes in shapes(), copies in 1..=3_u8, sizes in proptest::collection::vec(1..40_000_u64, 1..8)) {
+        let space = Metaslabs::new(Config { skip_deferral_divisor: 0, ..Config::default() });
+        for (i, &(ashift, units)) in shapes.iter().enumerate() {
+            space.add_vdev(VdevId(i as u32), (units as u64) << ashift, ashift).unwrap();
+        }
+        let whole = (space.free_bytes(), space.largest_bytes());
+        let mut taken: Vec<Dva> = Vec::new();
+        let mut sizes = sizes.into_iter().cycle();
+        let want = |size_bytes, copies| Want { size_bytes, copies, txg: 1, ..Want::default() };
+        while let Ok(dvas) = space.allocate(&want(sizes.next().unwrap(), copies)) {
+            taken.extend(dvas);
+        }
+        while let Ok(dvas) = space.allocate(&want(1, 1)) {
+            taken.extend(dvas);
+        }
+        prop_assert_eq!((space.free_bytes(), space.largest_bytes()), (0, 0));
+        prop_assert_eq!(taken.iter().map(|dva| dva.asize_bytes()).sum::<u64>(), space.size_bytes());
+        for dva in taken {
+            space.free(dva, 1).unwrap();
+        }
+        for (txg, free_bytes) in [(1, 0), (2, 0), (3, whole.0)] {
+            space.end_of_txg(txg);
+            prop_assert_eq!(space.free_bytes(), free_bytes, "after the end of {}", txg);
+        }
+        prop_assert_eq!(space.largest_bytes(), whole.1);
+    }
+}
