@@ -136,21 +136,22 @@ impl Leaf {
     /// makes the queue issue more; that joins this thread's list instead of
     /// deepening the stack.
     fn carry_out(self: &Arc<Self>, issues: impl IntoIterator<Item = Issue<VdevIo>>) {
-        for issue in issues {
-            ISSUING.with(|list| list.waiting.borrow_mut().push((Arc::clone(self), issue)));
-        }
         ISSUING.with(|list| {
-            if list.active.replace(true) {
+            let Some(_turn) = list.begin() else {
+                let waiting = issues.into_iter().map(|issue| (Arc::clone(self), issue));
+                list.waiting.borrow_mut().extend(waiting);
                 return;
-            }
-            loop {
-                let next = list.waiting.borrow_mut().pop();
-                match next {
-                    Some((leaf, issue)) => leaf.take_off(issue),
-                    None => break,
+            };
+            for issue in issues {
+                self.take_off(issue);
+                loop {
+                    let next = list.waiting.borrow_mut().pop();
+                    match next {
+                        Some((leaf, issue)) => leaf.take_off(issue),
+                        None => break,
+                    }
                 }
             }
-            list.active.set(false);
         });
     }
 
@@ -246,6 +247,23 @@ fn class_of(priority: Priority) -> Option<Class> {
 struct Issuing {
     active: Cell<bool>,
     waiting: RefCell<Vec<(Arc<Leaf>, Issue<VdevIo>)>>,
+}
+
+impl Issuing {
+    /// The right to hand over on this thread; `None` while somebody further
+    /// up the stack has it.
+    fn begin(&self) -> Option<IssuingTurn<'_>> {
+        (!self.active.replace(true)).then_some(IssuingTurn(self))
+    }
+}
+
+/// Given back also when a device panics.
+struct IssuingTurn<'a>(&'a Issuing);
+
+impl Drop for IssuingTurn<'_> {
+    fn drop(&mut self) {
+        self.0.active.set(false);
+    }
 }
 
 thread_local! {

@@ -1,0 +1,51 @@
+//! The locks and threads this crate is made of: the standard library's, or, in the crate's own
+//! unit tests, those of the shuttle model checker, which tries many schedules of the same code.
+//!
+//! Not `parking_lot`'s: on its first contention a thread makes a record there, which may allocate,
+//! and dispatch promises not to.
+
+use std::sync::PoisonError;
+
+#[cfg(test)]
+use shuttle::sync;
+#[cfg(test)]
+pub(crate) use shuttle::{hint::spin_loop, sync::atomic, thread, thread_local};
+#[cfg(not(test))]
+use std::sync;
+#[cfg(not(test))]
+pub(crate) use std::{hint::spin_loop, sync::atomic, thread, thread_local};
+
+pub(crate) use sync::MutexGuard;
+
+/// A lock without poison: nothing of the users' runs under it.
+#[derive(Default)]
+pub(crate) struct Mutex<V>(sync::Mutex<V>);
+
+impl<V> Mutex<V> {
+    pub(crate) fn new(value: V) -> Self {
+        Self(sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, V> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A condition variable for the same.
+#[derive(Default)]
+pub(crate) struct Condvar(sync::Condvar);
+
+impl Condvar {
+    /// May return for no reason.
+    pub(crate) fn wait<'a, V>(&self, guard: MutexGuard<'a, V>) -> MutexGuard<'a, V> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
