@@ -97,6 +97,11 @@ impl Service {
         self.finish()
     }
 
+    /// Lets the body run to its end by itself; nobody stops it or waits for it.
+    pub fn detach(mut self) {
+        drop(self.thread.take());
+    }
+
     fn finish(&mut self) -> Result<(), ServicePanicked> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         self.stop();
