@@ -27,8 +27,7 @@ bitflags::bitflags! {
 /// A checksum algorithm that this crate can run.
 ///
 /// The on-disk ids 0 (*inherit*) and 1 (*on*) are values of a dataset property,
-/// never of a block, and so have no variant. More variants will come as more
-/// of the format's functions are supported.
+/// never of a block, and so have no variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -52,6 +51,11 @@ pub enum Algorithm {
     NoParity,
     /// Id 11: SHA-512/256 (named "sha512" on disk).
     Sha512_256,
+    /// Id 12: Skein-512 of 256 bits, a MAC keyed by the pool's salt.
+    Skein,
+    /// Id 13: Edon-R-512 keyed by the pool's salt, its first 256 bits. Not
+    /// strong enough for dedup.
+    Edonr,
     /// Id 14: BLAKE3 keyed by the pool's salt.
     Blake3,
 }
@@ -67,14 +71,6 @@ pub enum AlgorithmError {
         /// Its name in the format.
         name: &'static str,
     },
-    /// The id belongs to the format, but this crate does not have its function yet.
-    #[error("checksum id {id} ({name}) is not supported yet")]
-    Unsupported {
-        /// The id as found.
-        id: u8,
-        /// Its name in the format.
-        name: &'static str,
-    },
     /// The format knows no such id: damage, or a newer format.
     #[error("unknown checksum id {id}")]
     Unknown {
@@ -85,7 +81,7 @@ pub enum AlgorithmError {
 
 impl Algorithm {
     /// Every algorithm, in the order of on-disk ids.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Off,
         Self::Label,
         Self::GangHeader,
@@ -96,15 +92,16 @@ impl Algorithm {
         Self::Zilog2,
         Self::NoParity,
         Self::Sha512_256,
+        Self::Skein,
+        Self::Edonr,
         Self::Blake3,
     ];
 
     /// The algorithm an on-disk id names.
     ///
     /// # Errors
-    /// [`AlgorithmError`] tells a property-only id, an id this crate does not
-    /// support yet and an unknown id apart. A block pointer from disk may hold
-    /// any of them.
+    /// [`AlgorithmError`] tells a property-only id and an unknown id apart. A
+    /// block pointer from disk may hold either of them.
     pub const fn from_id(id: u8) -> Result<Self, AlgorithmError> {
         Ok(match id {
             0 => return Err(AlgorithmError::PropertyOnly { id, name: "inherit" }),
@@ -119,8 +116,8 @@ impl Algorithm {
             9 => Self::Zilog2,
             10 => Self::NoParity,
             11 => Self::Sha512_256,
-            12 => return Err(AlgorithmError::Unsupported { id, name: "skein" }),
-            13 => return Err(AlgorithmError::Unsupported { id, name: "edonr" }),
+            12 => Self::Skein,
+            13 => Self::Edonr,
             14 => Self::Blake3,
             _ => return Err(AlgorithmError::Unknown { id }),
         })
@@ -140,6 +137,8 @@ impl Algorithm {
             Self::Zilog2 => 9,
             Self::NoParity => 10,
             Self::Sha512_256 => 11,
+            Self::Skein => 12,
+            Self::Edonr => 13,
             Self::Blake3 => 14,
         }
     }
@@ -158,6 +157,8 @@ impl Algorithm {
             Self::Zilog2 => "zilog2",
             Self::NoParity => "noparity",
             Self::Sha512_256 => "sha512",
+            Self::Skein => "skein",
+            Self::Edonr => "edonr",
             Self::Blake3 => "blake3",
         }
     }
@@ -172,7 +173,8 @@ impl Algorithm {
             Self::Zilog | Self::Zilog2 => Flags::EMBEDDED,
             Self::Fletcher4 => Flags::METADATA,
             Self::Sha256 | Self::Sha512_256 => STRONG,
-            Self::Blake3 => STRONG.union(Flags::SALTED),
+            Self::Skein | Self::Blake3 => STRONG.union(Flags::SALTED),
+            Self::Edonr => STRONG.difference(Flags::DEDUP).union(Flags::SALTED),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use crate::{
     Algorithm, ByteOrder, Checksum, Flags, Mismatch, Salt, digest,
+    edonr::{Edonr, EdonrKey},
     fletcher::{Fletcher2, Fletcher4, Kernel},
     hasher::{Hasher, State},
+    skein::{Skein, SkeinKey},
 };
 
 /// An algorithm ready to run: prepared once per (pool, algorithm), shared by
@@ -22,6 +24,8 @@ enum Function {
     Fletcher4(Kernel),
     Sha256,
     Sha512_256,
+    Skein(SkeinKey),
+    Edonr(EdonrKey),
     Blake3(Salt),
 }
 
@@ -50,15 +54,16 @@ impl Context {
     /// [`ContextError::SaltMissing`] for a salted algorithm without a salt;
     /// [`ContextError::Embedded`] for the kinds that live inside their block.
     pub fn new(algorithm: Algorithm, salt: Option<&Salt>) -> Result<Self, ContextError> {
+        let needed = || salt.ok_or(ContextError::SaltMissing { algorithm });
         let function = match algorithm {
             Algorithm::Off | Algorithm::NoParity => Function::Nothing,
             Algorithm::Fletcher2 => Function::Fletcher2,
             Algorithm::Fletcher4 => Function::Fletcher4(Kernel::fastest()),
             Algorithm::Sha256 => Function::Sha256,
             Algorithm::Sha512_256 => Function::Sha512_256,
-            Algorithm::Blake3 => {
-                Function::Blake3(*salt.ok_or(ContextError::SaltMissing { algorithm })?)
-            }
+            Algorithm::Skein => Function::Skein(SkeinKey::new(needed()?)),
+            Algorithm::Edonr => Function::Edonr(EdonrKey::new(needed()?)),
+            Algorithm::Blake3 => Function::Blake3(*needed()?),
             Algorithm::Label | Algorithm::GangHeader | Algorithm::Zilog | Algorithm::Zilog2 => {
                 return Err(ContextError::Embedded { algorithm });
             }
@@ -91,6 +96,8 @@ impl Context {
                 }
                 Function::Sha256 => State::Sha256(sha2::Digest::new()),
                 Function::Sha512_256 => State::Sha512_256(sha2::Digest::new()),
+                Function::Skein(key) => State::Skein(Skein::new(key)),
+                Function::Edonr(key) => State::Edonr(Edonr::new(key)),
                 Function::Blake3(salt) => State::Blake3(blake3::Hasher::new_keyed(&salt.0)),
             },
         )
@@ -121,6 +128,8 @@ impl Context {
             }
             Function::Sha256 => digest::sha256(segments),
             Function::Sha512_256 => digest::sha512_256(order, segments),
+            Function::Skein(key) => digest::skein(key, order, segments),
+            Function::Edonr(key) => digest::edonr(key, order, segments),
             Function::Blake3(salt) => digest::blake3(salt, order, segments),
         }
     }

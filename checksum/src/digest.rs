@@ -2,7 +2,11 @@
 
 use sha2::{Digest, Sha256, Sha512_256};
 
-use crate::{ByteOrder, Checksum, Salt};
+use crate::{
+    ByteOrder, Checksum, Salt,
+    edonr::{Edonr, EdonrKey},
+    skein::{Skein, SkeinKey},
+};
 
 /// SHA-256 words are big-endian reads of the digest on every kind of machine.
 pub(crate) fn sha256_words(hash: Sha256) -> Checksum {
@@ -12,6 +16,16 @@ pub(crate) fn sha256_words(hash: Sha256) -> Checksum {
 /// SHA-512/256 words are the digest read in the writer's order.
 pub(crate) fn sha512_256_words(hash: Sha512_256, order: ByteOrder) -> Checksum {
     Checksum::from_bytes(&hash.finalize().into(), order)
+}
+
+/// Skein words are the digest read in the writer's order.
+pub(crate) fn skein_words(hash: Skein, order: ByteOrder) -> Checksum {
+    Checksum::from_bytes(&hash.finish(), order)
+}
+
+/// Edon-R words are the kept part of the digest read in the writer's order.
+pub(crate) fn edonr_words(hash: Edonr, order: ByteOrder) -> Checksum {
+    Checksum::from_bytes(&hash.finish(), order)
 }
 
 /// BLAKE3 words are the digest read in the writer's order.
@@ -34,6 +48,28 @@ pub(crate) fn sha512_256<'a>(
     let mut hash = Sha512_256::new();
     pieces.into_iter().for_each(|piece| hash.update(piece));
     sha512_256_words(hash, order)
+}
+
+/// Keyed Skein of some pieces.
+pub(crate) fn skein<'a>(
+    key: &SkeinKey,
+    order: ByteOrder,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Checksum {
+    let mut hash = Skein::new(key);
+    pieces.into_iter().for_each(|piece| hash.update(piece));
+    skein_words(hash, order)
+}
+
+/// Keyed Edon-R of some pieces.
+pub(crate) fn edonr<'a>(
+    key: &EdonrKey,
+    order: ByteOrder,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Checksum {
+    let mut hash = Edonr::new(key);
+    pieces.into_iter().for_each(|piece| hash.update(piece));
+    edonr_words(hash, order)
 }
 
 /// Keyed BLAKE3 of some pieces. One piece alone takes the one-shot road, which

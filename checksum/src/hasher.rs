@@ -4,7 +4,9 @@ use sha2::Digest;
 
 use crate::{
     ByteOrder, Checksum, digest,
+    edonr::Edonr,
     fletcher::{Fletcher2, Fletcher4},
+    skein::Skein,
 };
 
 /// An incremental checksum, made by [`Context::hasher`](crate::Context::hasher).
@@ -28,6 +30,8 @@ pub(crate) enum State {
     Fletcher4(Fletcher4),
     Sha256(sha2::Sha256),
     Sha512_256(sha2::Sha512_256),
+    Skein(Skein),
+    Edonr(Edonr),
     Blake3(blake3::Hasher),
 }
 
@@ -45,6 +49,8 @@ impl Hasher {
             State::Fletcher4(state) => state.update(segment),
             State::Sha256(state) => state.update(segment),
             State::Sha512_256(state) => state.update(segment),
+            State::Skein(state) => state.update(segment),
+            State::Edonr(state) => state.update(segment),
             State::Blake3(state) => {
                 state.update(segment);
             }
@@ -60,6 +66,8 @@ impl Hasher {
             State::Fletcher4(state) => state.finish(),
             State::Sha256(state) => digest::sha256_words(state),
             State::Sha512_256(state) => digest::sha512_256_words(state, self.order),
+            State::Skein(state) => digest::skein_words(state, self.order),
+            State::Edonr(state) => digest::edonr_words(state, self.order),
             State::Blake3(state) => digest::blake3_words(&state.finalize(), self.order),
         }
     }

@@ -46,23 +46,19 @@
 //!
 //! * The result never depends on how a block is cut into segments, where these
 //!   lie in memory, which CPU runs, or which cargo features are on.
-//! * An id that no block may carry, or that this crate cannot run, never
-//!   becomes an [`Algorithm`].
+//! * An id that no block may carry never becomes an [`Algorithm`].
 //! * A salted algorithm never runs without a salt.
 //! * Bytes from disk never cause a panic or a read outside of them.
 //! * No call allocates or uses a thread, except those named `…_parallel`,
 //!   which exist only with the feature `rayon`.
 //!
-//! # Limits
-//!
-//! skein (12) and edonr (13) are known by id and answer
-//! [`AlgorithmError::Unsupported`].
-//!
 //! # Sources
 //!
 //! Spec 2.6, 7.1 to 7.4. J. G. Fletcher, "An Arithmetic Checksum for Serial
 //! Transmissions", IEEE Trans. Comm. 30 (1982). FIPS 180-4. J. O'Connor et al.,
-//! "BLAKE3: one function, fast everywhere" (2020).
+//! "BLAKE3: one function, fast everywhere" (2020). N. Ferguson et al., "The
+//! Skein Hash Function Family", version 1.3 (2010). D. Gligoroski et al.,
+//! "Cryptographic Hash Function Edon-R′" (2009).
 
 // Unsafe has one room: calling kernels compiled for CPU features.
 #![deny(unsafe_code)]
@@ -70,12 +66,14 @@
 mod algorithm;
 mod context;
 mod digest;
+mod edonr;
 pub mod embedded;
 pub mod fletcher;
 mod hasher;
 mod mismatch;
 mod order;
 mod salt;
+mod skein;
 mod value;
 
 pub use algorithm::{Algorithm, AlgorithmError, Flags};

@@ -19,10 +19,6 @@ fn ids_names_and_flags() {
                 assert_eq!(said, id);
                 writeln!(table, "{id} {name} property").unwrap();
             }
-            Err(AlgorithmError::Unsupported { id: said, name }) => {
-                assert_eq!(said, id);
-                writeln!(table, "{id} {name} unsupported").unwrap();
-            }
             Err(error) => assert_eq!(error, AlgorithmError::Unknown { id }),
         }
     }
@@ -39,8 +35,8 @@ fn ids_names_and_flags() {
 9 zilog2 [EMBEDDED]
 10 noparity []
 11 sha512 [METADATA DEDUP NOPWRITE]
-12 skein unsupported
-13 edonr unsupported
+12 skein [METADATA DEDUP NOPWRITE SALTED]
+13 edonr [METADATA NOPWRITE SALTED]
 14 blake3 [METADATA DEDUP NOPWRITE SALTED]
 ";
     assert_eq!(table, golden);
@@ -82,11 +78,16 @@ fn contexts_exist_for_what_can_run() {
 #[test]
 fn salts_are_keys() {
     let data: &[u8] = b"equal data in two pools";
-    let one = Context::new(Algorithm::Blake3, Some(&Salt([1; 32]))).unwrap();
-    let two = Context::new(Algorithm::Blake3, Some(&Salt([2; 32]))).unwrap();
-    let sum = one.compute(ByteOrder::NATIVE, [data]);
-    one.verify(ByteOrder::NATIVE, [data], &sum).unwrap();
-    two.verify(ByteOrder::NATIVE, [data], &sum).unwrap_err();
+    for algorithm in [Algorithm::Skein, Algorithm::Edonr, Algorithm::Blake3] {
+        let one = Context::new(algorithm, Some(&Salt([1; 32]))).unwrap();
+        let two = Context::new(algorithm, Some(&Salt([2; 32]))).unwrap();
+        let sum = one.compute(ByteOrder::NATIVE, [data]);
+        one.verify(ByteOrder::NATIVE, [data], &sum).unwrap();
+        two.verify(ByteOrder::NATIVE, [data], &sum).unwrap_err();
+        assert_eq!(format!("{one:?}"), format!("{two:?}"), "{algorithm} shows its key");
+        let [one, two] = [one, two].map(|context| context.hasher(ByteOrder::NATIVE));
+        assert_eq!(format!("{one:?}"), format!("{two:?}"), "{algorithm} shows its key");
+    }
     assert_eq!(format!("{:?}", Salt([1; 32])), "Salt(..)");
 }
 
@@ -139,5 +140,7 @@ fn truncation_beside_a_mac_folds_what_is_weak() {
     assert_eq!(Algorithm::Fletcher4.truncate_for_mac(full), [0x11, 0x22]);
     assert_eq!(Algorithm::Fletcher2.truncate_for_mac(full), [0x11, 0x22]);
     assert_eq!(Algorithm::Sha256.truncate_for_mac(full), [0x01, 0x02]);
+    assert_eq!(Algorithm::Skein.truncate_for_mac(full), [0x01, 0x02]);
+    assert_eq!(Algorithm::Edonr.truncate_for_mac(full), [0x11, 0x22]);
     assert_eq!(Algorithm::Blake3.truncate_for_mac(full), [0x01, 0x02]);
 }
