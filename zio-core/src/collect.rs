@@ -75,12 +75,6 @@ impl Completions {
         let mut state = self.0.state.lock();
         let first = state.ready.pop_front()?;
         state.outstanding -= 1;
-        if state.outstanding == 0 {
-            // Others who wait here wait for nothing any more.
-            let waiters = std::mem::take(&mut state.waiters);
-            drop(state);
-            self.0.wake(waiters);
-        }
         Some(first)
     }
 }

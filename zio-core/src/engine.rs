@@ -127,7 +127,7 @@ pub struct Engine {
     free: Mutex<Vec<ZioBox>>,
     live: AtomicUsize,
     closed: AtomicBool,
-    idle_waiters: Mutex<Vec<Thread>>,
+    idle_waiters: Mutex<SmallVec<[Thread; 2]>>,
     stats: EngineStats,
 }
 
@@ -155,7 +155,7 @@ impl Engine {
             free: Mutex::new(Vec::new()),
             live: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            idle_waiters: Mutex::new(Vec::new()),
+            idle_waiters: Mutex::new(SmallVec::new()),
             stats: EngineStats::default(),
         })
     }

@@ -10,13 +10,14 @@
 //! lock, and nothing is called that could run a zio.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::sync::{Mutex, Thread};
+use crate::sync::{AtomicBool, Mutex, Thread};
 use crate::types::{ChildSet, ChildType, WaitType};
 use crate::vdev::{Complete, Token, VdevDone};
 use crate::zio::{Next, Zio, ZioBox};
@@ -51,18 +52,16 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(child_type: ChildType, ready: bool, ticket: u64) -> Self {
-        let mut reached = [false; WaitType::COUNT];
-        reached[WaitType::Ready.index()] = ready;
+    fn new() -> Self {
         Self {
-            child_type,
+            child_type: ChildType::Logical,
             pending: Default::default(),
             child_errors: Default::default(),
-            reached,
+            reached: [false; WaitType::COUNT],
             parents: SmallVec::new(),
             parked: None,
             finished_children: None,
-            ticket,
+            ticket: 0,
             handle: HandleState::default(),
         }
     }
@@ -102,25 +101,40 @@ struct HandleState {
 /// The shared record of one zio.
 pub(crate) struct Node {
     engine: Arc<Engine>,
+    /// Has had a child, or inherited from one. Most zios never do, and need not
+    /// take the lock to know that there is nothing to wait for.
+    family: AtomicBool,
     shared: Mutex<Shared>,
 }
 
 impl Node {
     pub(crate) fn new(engine: Arc<Engine>) -> Arc<Self> {
-        Arc::new(Self { engine, shared: Mutex::new(Shared::new(ChildType::Logical, false, 0)) })
+        Arc::new(Self {
+            engine,
+            family: AtomicBool::new(false),
+            shared: Mutex::new(Shared::new()),
+        })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// Ready for the next zio. Only the box that owns the node may call this,
+    /// Ready for the next zio; tickets go on counting. Only the box that owns the node may call this,
     /// when nobody else holds it. `ready` says that READY needs no reaching:
     /// the pipeline lacks it.
     pub(crate) fn reset(&self, child_type: ChildType, ready: bool) {
         let mut shared = self.shared.lock();
-        let ticket = shared.ticket;
-        *shared = Shared::new(child_type, ready, ticket);
+        shared.child_type = child_type;
+        shared.reached = [ready, false];
+        shared.parents.clear();
+        shared.parked = None;
+        shared.handle = HandleState::default();
+        if self.family.swap(false, Ordering::Relaxed) {
+            shared.pending = Default::default();
+            shared.child_errors = Default::default();
+            shared.finished_children = None;
+        }
     }
 
     /// Makes `child` a child of this node's zio. The first parent is the one a
@@ -136,6 +150,7 @@ impl Node {
             child.child_type(),
             parent.child_type
         );
+        self.family.store(true, Ordering::Release);
         let mut own = child.node.shared.lock();
         let row = &mut parent.pending[child.child_type().index()];
         for (count, reached) in row.iter_mut().zip(own.reached) {
@@ -153,6 +168,9 @@ impl Node {
         wait: WaitType,
         home: &mut Option<ZioBox>,
     ) -> bool {
+        if !self.has_family() {
+            return true;
+        }
         let mut shared = self.shared.lock();
         let reached = shared.awaited(set, wait).is_none();
         if reached {
@@ -217,12 +235,22 @@ impl Node {
 
     /// A child that could not even be made.
     pub(crate) fn inherit(&self, child: ChildType, error: &Error) {
-        let worst = &mut self.shared.lock().child_errors[child.index()];
+        let mut shared = self.shared.lock();
+        self.family.store(true, Ordering::Release);
+        let worst = &mut shared.child_errors[child.index()];
         *worst = Error::worst(worst.take(), Some(error.clone()));
+    }
+
+    /// Has there been a child, or the error of one?
+    fn has_family(&self) -> bool {
+        self.family.load(Ordering::Acquire)
     }
 
     /// Takes the worst error of the children of one type.
     pub(crate) fn take_child_error(&self, child: ChildType) -> Option<Error> {
+        if !self.has_family() {
+            return None;
+        }
         self.shared.lock().child_errors[child.index()].take()
     }
 

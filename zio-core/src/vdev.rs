@@ -31,8 +31,8 @@ impl Geometry {
     /// Is this range aligned to the sector and inside the device?
     pub fn admits(&self, offset_bytes: u64, len_bytes: u64) -> bool {
         let sector = u64::from(self.sector_bytes);
-        offset_bytes % sector == 0
-            && len_bytes % sector == 0
+        offset_bytes.is_multiple_of(sector)
+            && len_bytes.is_multiple_of(sector)
             && offset_bytes.checked_add(len_bytes).is_some_and(|end| end <= self.size_bytes)
     }
 }
@@ -124,7 +124,7 @@ impl VdevIo {
             return Err(VdevError::new(VdevErrorKind::ReadOnly));
         }
         let sector = u64::from(geometry.sector_bytes);
-        let whole_sectors = |len: usize| len as u64 % sector == 0;
+        let whole_sectors = |len: usize| (len as u64).is_multiple_of(sector);
         let pieces_fit = match &self.op {
             VdevOp::Read(buffers) => buffers.iter().all(|b| whole_sectors(b.len())),
             VdevOp::Write(data) => data.chunks().all(|c| whole_sectors(c.len())),

@@ -19,7 +19,7 @@ use crate::vdev::{Reactor, Wait};
 
 thread_local! {
     /// Address of the [`Reaping`] whose reactor this thread is turning; 0 for none.
-    static TURNING: Cell<usize> = Cell::new(0);
+    static TURNING: Cell<usize> = Cell::default();
 }
 
 /// This thread is inside a turn; of what it was turning before, if turns nest.
@@ -81,7 +81,7 @@ impl Reaping {
     }
 
     /// Blocks this thread until `done` says so. `done` is asked again after
-    /// every wake-up, and must arrange for [`Reaping::wake`] on this thread.
+    /// every wake-up until it has said yes once, and must arrange for [`Reaping::wake`] on this thread.
     pub(crate) fn wait(&self, done: impl Fn(&Thread) -> bool) {
         let me = current();
         let Some(reactor) = &self.reactor else {
@@ -91,15 +91,19 @@ impl Reaping {
             return;
         };
         let _leaving = Leaving { reaping: self, me: &me };
+        // `done` may hand something over when it says yes: it is never asked again after that.
         while !done(&me) {
             if self.try_lead(&me) {
                 while !done(&me) {
                     self.turn(&**reactor);
                 }
-                break;
+                return;
             }
             reactor.submit();
-            if !done(&me) && !self.leads(&me) {
+            if done(&me) {
+                return;
+            }
+            if !self.leads(&me) {
                 park();
             }
         }

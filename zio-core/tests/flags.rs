@@ -67,9 +67,8 @@ fn row(parent: Flags) -> [String; 4] {
     let always = Flags::DONT_PROPAGATE | Flags::CANFAIL;
     let top = parent.for_vdev_child(true) - always;
     let leaf = parent.for_vdev_child(false) - always;
-    [gang, ddt, top, leaf].map(|flags| {
-        flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ")
-    })
+    [gang, ddt, top, leaf]
+        .map(|flags| flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" "))
 }
 
 /// One row per flag, then the combinations with rules of their own.

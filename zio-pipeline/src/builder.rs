@@ -7,9 +7,10 @@ use std::sync::Arc;
 use checksum::Salt;
 use metaslab::Metaslabs;
 use taskq::{Service, Taskq};
-use vdev_disk::{Disk, OpenError, OpenOptions, Ring, RingError};
+use vdev_disk::{Disk, DiskTask, OpenError, OpenOptions, Ring, RingError};
+use vdev_queue::Class;
 use zio_core::{
-    Allocator, BufferPool, Engine, Parts, Reactor, TaskQueue, Txg, Vdev, VdevId, WriteProps, Wait,
+    Allocator, BufferPool, Engine, Parts, Reactor, TaskQueue, Txg, Vdev, VdevId, Wait, WriteProps,
     ZioBox,
 };
 
@@ -30,6 +31,10 @@ const LEAF_ALIGN_BYTES: u64 = 256 << 10;
 
 /// I/Os a non-rotating leaf is given at a time.
 const FAST_LEAF_ACTIVE_MAX: u32 = 512;
+
+/// Asynchronous writes a non-rotating leaf is given at a time. Those beyond it
+/// wait a moment, and adjacent ones merge meanwhile; allocation makes most of them adjacent.
+const FAST_LEAF_ASYNC_WRITES_MAX: u32 = 16;
 
 /// Entries of the ring that all files of a pipeline share.
 const RING_DEPTH: u32 = 512;
@@ -61,7 +66,9 @@ pub enum BuildError {
         labels_bytes: u64,
     },
     /// The unit of allocation does not fit the device.
-    #[error("ashift {ashift} for {vdev:?}: must be 9 to 16, and 2^ashift at least its sector of {sector_bytes} bytes")]
+    #[error(
+        "ashift {ashift} for {vdev:?}: must be 9 to 16, and 2^ashift at least its sector of {sector_bytes} bytes"
+    )]
     Ashift {
         /// The device.
         vdev: Arc<dyn Vdev>,
@@ -79,6 +86,26 @@ pub enum BuildError {
     /// The background reaper's thread could not be started.
     #[error("starting the background reaper")]
     Thread(#[source] std::io::Error),
+}
+
+/// The threads of a pipeline besides its task queues. Letting go of them
+/// waits for them, so that the devices are closed when the pipeline is gone.
+#[derive(Default)]
+pub(crate) struct Threads {
+    reapers: Vec<Service>,
+    pool: Option<FilePool>,
+}
+
+/// What does the I/O of files where there is no ring.
+type FilePool = Arc<Taskq<DiskTask>>;
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.reapers.clear();
+        if let Some(pool) = &self.pool {
+            pool.shutdown();
+        }
+    }
 }
 
 enum Source {
@@ -182,9 +209,8 @@ impl Builder {
     /// kinds that live inside their block are ignored.
     #[must_use]
     pub fn checksum(mut self, algorithm: checksum::Algorithm) -> Self {
-        if let Err(refused) = crate::props::set_checksum(&mut self.defaults, algorithm) {
-            debug_assert!(false, "{refused}");
-        }
+        // Refused is what is documented as ignored; the default then stays.
+        _ = crate::props::set_checksum(&mut self.defaults, algorithm);
         self
     }
 
@@ -247,7 +273,7 @@ impl Builder {
     /// # Errors
     /// [`BuildError`]: which device, and what is wrong with it.
     pub fn build(self) -> Result<Pipeline, BuildError> {
-        let vdevs = self.open()?;
+        let (vdevs, pool) = self.open()?;
         if vdevs.is_empty() {
             return Err(BuildError::NoDevice);
         }
@@ -258,7 +284,7 @@ impl Builder {
             let config = match &self.queue {
                 Some(config) => config.clone(),
                 None if vdev.geometry().rotational => vdev_queue::Config::default(),
-                None => vdev_queue::Config::bypass(FAST_LEAF_ACTIVE_MAX),
+                None => fast_leaf_queue(),
             };
             let id = VdevId(id as u32);
             let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
@@ -286,8 +312,9 @@ impl Builder {
             shared: Arc::clone(&shared) as Arc<_>,
             hand_over: self.hand_over,
         });
-        let services = if own_threads { start_reapers(&engine)? } else { Vec::new() };
-        Ok(Pipeline::new(engine, shared, metaslabs, self.defaults, services))
+        let reapers = if own_threads { start_reapers(&engine)? } else { Vec::new() };
+        let threads = Threads { reapers, pool };
+        Ok(Pipeline::new(engine, shared, metaslabs, self.defaults, threads))
     }
 
     fn make_allocator(&self, leaves: &[Arc<Leaf>]) -> Result<Metaslabs, BuildError> {
@@ -302,8 +329,8 @@ impl Builder {
         Ok(space)
     }
 
-    /// Opens the files, all on one ring, or on threads where there is none.
-    fn open(&self) -> Result<Vec<Arc<dyn Vdev>>, BuildError> {
+    /// Opens the files, all on one ring, or on the threads of one pool where there is none.
+    fn open(&self) -> Result<(Vec<Arc<dyn Vdev>>, Option<FilePool>), BuildError> {
         let files = self.sources.iter().filter(|s| matches!(s, Source::File { .. })).count();
         let ring = match (files, self.threads) {
             (0, _) | (_, true) => None,
@@ -313,8 +340,8 @@ impl Builder {
                 Err(error) => return Err(error.into()),
             },
         };
-        let threads = ring.is_none().then(|| {
-            let workers = (8 * files.max(1)).min(32);
+        let pool = (ring.is_none() && files > 0).then(|| {
+            let workers = (8 * files).min(32);
             Taskq::new(taskq::Config::single("psync", workers))
         });
         let mut vdevs: Vec<Arc<dyn Vdev>> = Vec::with_capacity(self.sources.len());
@@ -322,7 +349,7 @@ impl Builder {
             vdevs.push(match source {
                 Source::Vdev(vdev) => Arc::clone(vdev),
                 Source::File { path, options } => {
-                    let options = match (&ring, &threads) {
+                    let options = match (&ring, &pool) {
                         (Some(ring), _) => options.clone().ring(Arc::clone(ring)),
                         (None, Some(pool)) => options.clone().pool(Arc::clone(pool) as Arc<_>),
                         (None, None) => options.clone(),
@@ -331,7 +358,7 @@ impl Builder {
                 }
             });
         }
-        Ok(vdevs)
+        Ok((vdevs, pool))
     }
 }
 
@@ -371,6 +398,17 @@ fn leaf_space(vdev: &Arc<dyn Vdev>, ashift: Option<u32>) -> Result<LeafSpace, Bu
             labels_bytes,
         }),
     }
+}
+
+/// Whoever waits goes straight through; write-back merges; background I/O
+/// keeps to the limits it has everywhere.
+fn fast_leaf_queue() -> vdev_queue::Config {
+    let mut config = vdev_queue::Config::default();
+    for class in [Class::SyncRead, Class::SyncWrite, Class::AsyncRead] {
+        config.classes[class].active_max = FAST_LEAF_ACTIVE_MAX;
+    }
+    config.classes[Class::AsyncWrite].active_max = FAST_LEAF_ASYNC_WRITES_MAX;
+    config
 }
 
 fn distinct_reactors(vdevs: &[Arc<dyn Vdev>]) -> Vec<Arc<dyn Reactor>> {

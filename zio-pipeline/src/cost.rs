@@ -46,6 +46,8 @@ fn checksum_ns_per_kib(id: u8) -> u64 {
         Ok(Algorithm::Sha256 | Algorithm::Label | Algorithm::GangHeader) => 560,
         Ok(Algorithm::Sha512_256) => 1570,
         Ok(Algorithm::Blake3) => 190,
+        Ok(Algorithm::Edonr) => 450,
+        Ok(Algorithm::Skein) => 3900,
         _ => 25,
     }
 }

@@ -25,6 +25,11 @@ use crate::clock::Clock;
 /// Flights kept for reuse, per leaf.
 const KEPT_FLIGHTS_MAX: usize = 1024;
 
+/// A write in more pieces than data and padding is not merged with others:
+/// 512 members at most (see [`vdev_queue::AggregationLimits`]) of two pieces
+/// each are what the system takes in one call.
+const MERGED_PIECES_MAX: usize = 2;
+
 /// A device of the pool.
 pub(crate) struct Leaf {
     id: VdevId,
@@ -87,6 +92,13 @@ impl Leaf {
         u64::from(self.geometry.sector_bytes)
     }
 
+    /// Can the device read or write this piece of memory, as part of a whole?
+    pub(crate) fn takes_piece(&self, piece: &[u8]) -> bool {
+        let (sector, align) = (self.geometry.sector_bytes, self.geometry.memory_align_bytes);
+        piece.len().is_multiple_of(sector as usize)
+            && piece.as_ptr().addr().is_multiple_of(align as usize)
+    }
+
     pub(crate) fn flush_is_unsupported(&self) -> bool {
         self.flush_unsupported.load(Ordering::Relaxed)
     }
@@ -122,7 +134,8 @@ impl Leaf {
         match request {
             Ok(request) => {
                 let request = request.with_flavour(about.flavour);
-                let request = if about.alone { request.alone() } else { request };
+                let alone = about.alone || pieces_of(io.op()) > MERGED_PIECES_MAX;
+                let request = if alone { request.alone() } else { request };
                 let issues = self.queue.submit(request, io, self.clock.now_ns());
                 self.carry_out(issues);
             }
@@ -285,6 +298,15 @@ struct Cargo {
     passengers: SmallVec<[Passenger; 1]>,
 }
 
+/// Segments or buffers of an operation.
+fn pieces_of(op: &VdevOp) -> usize {
+    match op {
+        VdevOp::Read(buffers) => buffers.len(),
+        VdevOp::Write(data) => data.segments().len(),
+        VdevOp::Flush | VdevOp::Trim { .. } => 0,
+    }
+}
+
 /// An I/O at the device. Recycled.
 #[derive(Default)]
 struct Flight(Mutex<Option<Cargo>>);
@@ -300,11 +322,7 @@ impl Flight {
             let gap_bytes = member.request.offset_bytes().saturating_sub(at);
             at = member.request.end_bytes();
             let (op, _, token) = member.payload.into_parts();
-            let pieces = match &op {
-                VdevOp::Read(buffers) => buffers.len(),
-                VdevOp::Write(data) => data.segments().len(),
-                VdevOp::Flush | VdevOp::Trim { .. } => 0,
-            };
+            let pieces = pieces_of(&op);
             passengers.push(Passenger { token, pieces, gap_before: gap_bytes > 0 });
             packed = Some(match (packed.take(), op) {
                 (None, op) => op,

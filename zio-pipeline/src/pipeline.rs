@@ -7,11 +7,11 @@ use taskq::Service;
 use zio_core::bp::{BadPointer, RawPointer};
 use zio_core::segment::BLOCK_BYTES_MAX;
 use zio_core::{
-    BlockPointer, Buffer, Completions, Data, Dva, Engine, EngineStats, Error, ErrorKind, Flags,
-    Priority, Request, Stages, Txg, VdevId, WriteProps, ZioType,
+    BlockPointer, Buffer, Completions, Context, Data, Dva, Engine, EngineStats, Error, ErrorKind,
+    Flags, Priority, Request, Stages, Txg, VdevId, WriteProps, ZioType,
 };
 
-use crate::builder::Builder;
+use crate::builder::{Builder, Threads};
 use crate::pending::Pending;
 use crate::props::Write;
 use crate::shared::Shared;
@@ -20,14 +20,18 @@ use crate::shared::Shared;
 /// devices. See the crate's page for an example.
 ///
 /// Every operation returns a [`Pending`] request. All of them can be used from
-/// any number of threads. Dropping the pipeline waits for everything that was
-/// started.
+/// any number of threads.
+///
+/// Dropping the pipeline waits for everything that was started, and for
+/// requests and groups that were made and are kept unstarted: let go of those
+/// first. Dropped inside a callback, where waiting would wait for the callback
+/// itself, it is closed by a thread of its own.
 pub struct Pipeline {
     engine: Arc<Engine>,
     shared: Arc<Shared>,
     metaslabs: Option<Arc<Metaslabs>>,
     defaults: WriteProps,
-    services: Vec<Service>,
+    threads: Threads,
 }
 
 impl Pipeline {
@@ -41,9 +45,9 @@ impl Pipeline {
         shared: Arc<Shared>,
         metaslabs: Option<Arc<Metaslabs>>,
         defaults: WriteProps,
-        services: Vec<Service>,
+        threads: Threads,
     ) -> Self {
-        Self { engine, shared, metaslabs, defaults, services }
+        Self { engine, shared, metaslabs, defaults, threads }
     }
 
     // -- Buffers and groups. --
@@ -88,7 +92,7 @@ impl Pipeline {
     pub fn write(&self, data: impl IntoData) -> Write {
         let data = data.into_data(self);
         let len_bytes = data.len();
-        if len_bytes == 0 || len_bytes % 512 != 0 || len_bytes > BLOCK_BYTES_MAX {
+        if len_bytes == 0 || !len_bytes.is_multiple_of(512) || len_bytes > BLOCK_BYTES_MAX {
             return Pending::new(Err(Error::msg(
                 ErrorKind::Invalid,
                 format!(
@@ -234,15 +238,26 @@ impl Pipeline {
     }
 
     /// Waits until nothing is under way, driving the devices on this thread.
+    /// Not to be called from a callback, which is itself under way.
     pub fn wait_idle(&self) {
         self.engine.wait_idle();
     }
 }
 
 impl Drop for Pipeline {
+    /// Waits for everything that was started. In a completion callback, whose own
+    /// request is not finished yet, a thread of its own does the waiting.
     fn drop(&mut self) {
-        self.engine.close();
-        self.services.clear();
+        let (engine, threads) = (Arc::clone(&self.engine), std::mem::take(&mut self.threads));
+        let close = move || {
+            engine.close();
+            drop(threads);
+        };
+        if !Context::is_executing() {
+            close();
+        } else if let Ok(closing) = Service::spawn("zio-close", move |_| close()) {
+            closing.detach();
+        }
     }
 }
 

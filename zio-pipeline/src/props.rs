@@ -2,17 +2,18 @@
 
 use checksum::{Algorithm, Flags as ChecksumFlags};
 use transform::Compression;
-use zio_core::{BlockPointer, Error, ErrorKind, Txg, WriteProps};
+use zio_core::bp::{PoolShape, SECTOR_BYTES};
+use zio_core::{BlockPointer, Error, ErrorKind, Txg, VdevId, WriteProps};
 
 use crate::pending::Pending;
+
+/// Levels a pointer can name: five bits.
+const LEVEL_MAX: u8 = 31;
 
 /// Sets the checksum; refuses what is not the checksum of a block.
 pub(crate) fn set_checksum(props: &mut WriteProps, algorithm: Algorithm) -> Result<(), Error> {
     if algorithm.flags().contains(ChecksumFlags::EMBEDDED) {
-        return Err(Error::msg(
-            ErrorKind::Invalid,
-            format!("{algorithm} is not the checksum of a block"),
-        ));
+        return Err(invalid(format!("{algorithm} is not the checksum of a block")));
     }
     props.checksum = algorithm.id();
     Ok(())
@@ -27,20 +28,39 @@ pub(crate) fn set_compression(props: &mut WriteProps, compression: Compression) 
     };
 }
 
-/// Is this set of properties one that can be written?
+/// Do these properties go together? Each by itself was checked when it was set.
 pub(crate) fn check(props: &WriteProps) -> Result<(), Error> {
-    if !(1..=3).contains(&props.copies) {
-        let words = format!("{} copies; a block has 1 to 3", props.copies);
-        return Err(Error::msg(ErrorKind::Invalid, words));
+    if !props.dedup {
+        return Ok(());
     }
-    let strong = Algorithm::from_id(props.checksum)
-        .is_ok_and(|a| a.flags().contains(ChecksumFlags::DEDUP));
-    if props.dedup && !strong {
-        return Err(Error::msg(
-            ErrorKind::Invalid,
-            "dedup without a checksum strong enough to take equal sums for equal blocks",
-        ));
+    match Algorithm::from_id(props.checksum) {
+        Ok(algorithm) if algorithm.flags().contains(ChecksumFlags::DEDUP) => Ok(()),
+        Ok(weak) => Err(invalid(format!(
+            "dedup with {weak}, which is too weak to take equal sums for equal blocks"
+        ))),
+        Err(error) => Err(Error::because(ErrorKind::Unsupported, error)),
     }
+}
+
+fn invalid(what: String) -> Error {
+    Error::msg(ErrorKind::Invalid, what)
+}
+
+/// What no pointer could say, or what [`RawPointer::check`](zio_core::bp::RawPointer::check)
+/// would refuse when the pointer comes back, is refused before it is written.
+fn check_object_type(object_type: u8) -> Result<(), Error> {
+    /// No address is looked up in it: a hole has none.
+    struct NoVdevs;
+    impl PoolShape for NoVdevs {
+        fn data_bytes(&self, _: VdevId) -> Option<u64> {
+            None
+        }
+        fn unit_bytes(&self, _: VdevId) -> u64 {
+            SECTOR_BYTES
+        }
+    }
+    let hole = BlockPointer::hole(SECTOR_BYTES, object_type, 0, 1);
+    BlockPointer::from_bytes(&hole.to_bytes()).check(&NoVdevs)?;
     Ok(())
 }
 
@@ -65,8 +85,11 @@ impl Write {
     /// Copies, 1 to 3, on different devices where there are as many.
     pub fn copies(self, copies: u8) -> Self {
         self.with(|zio| {
+            if !(1..=3).contains(&copies) {
+                return Err(invalid(format!("{copies} copies; a block has 1 to 3")));
+            }
             zio.props.copies = copies;
-            check(&WriteProps { dedup: false, ..zio.props })
+            Ok(())
         })
     }
 
@@ -82,14 +105,18 @@ impl Write {
     /// The object type in the pointer; 19, plain contents, unless told otherwise.
     pub fn object_type(self, object_type: u8) -> Self {
         self.with(|zio| {
+            check_object_type(object_type)?;
             zio.props.object_type = object_type;
             Ok(())
         })
     }
 
-    /// The level in the pointer; 0, data, unless told otherwise.
+    /// The level in the pointer, up to 31; 0, data, unless told otherwise.
     pub fn level(self, level: u8) -> Self {
         self.with(|zio| {
+            if level > LEVEL_MAX {
+                return Err(invalid(format!("level {level}; levels are 0 to {LEVEL_MAX}")));
+            }
             zio.props.level = level;
             Ok(())
         })
@@ -104,9 +131,12 @@ impl Write {
         })
     }
 
-    /// Birth transaction group; the pipeline's current one unless told otherwise.
+    /// Birth transaction group, at least 1; the pipeline's current one unless told otherwise.
     pub fn txg(self, txg: Txg) -> Self {
         self.with(|zio| {
+            if txg == 0 {
+                return Err(invalid("birth in txg 0, which means \"never written\"".to_owned()));
+            }
             zio.txg = txg;
             Ok(())
         })

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use checksum::{Algorithm, Context, Salt};
 use transform::{Compression, Scratch, ZstdLevel};
 use zio_core::bp::PoolShape;
-use zio_core::{
-    Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, WriteProps,
-};
+use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, WriteProps};
 
 use crate::dedup::Dedup;
 use crate::leaf::Leaf;
@@ -48,12 +46,14 @@ impl Shared {
 
     /// Goes to the next transaction group and returns the one that ended.
     pub(crate) fn advance_txg(&self) -> Txg {
-        self.txg.fetch_add(1, Ordering::AcqRel)
+        // The last number there is stays: after it would come 0, "never written".
+        let next = |txg: Txg| Some(txg.saturating_add(1));
+        self.txg.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).unwrap_or_else(|txg| txg)
     }
 
     /// New blocks are younger than every block that was claimed.
-    pub(crate) fn at_least_txg(&self, txg: Txg) {
-        self.txg.fetch_max(txg, Ordering::AcqRel);
+    pub(crate) fn after_txg(&self, claimed: Txg) {
+        self.txg.fetch_max(claimed.saturating_add(1), Ordering::AcqRel);
     }
 
     /// # Errors
@@ -70,19 +70,25 @@ impl Shared {
         self.leaves.iter().map(|leaf| leaf.ashift()).min().unwrap_or(9)
     }
 
-    /// The leaf an address names, if the whole extent lies inside its data area.
+    /// The leaf an address names, if the whole extent lies inside its data
+    /// area and begins at a unit: a pointer made for other devices need not.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceGone`] or [`ErrorKind::Invalid`].
     pub(crate) fn locate(&self, dva: Dva, len_bytes: u64) -> Result<&Arc<Leaf>, Error> {
         let leaf = self.leaf(dva.vdev())?;
         let end = dva.offset_bytes().checked_add(len_bytes);
-        if end.is_some_and(|end| end <= leaf.data_bytes()) {
+        let inside = end.is_some_and(|end| end <= leaf.data_bytes());
+        if inside && dva.offset_bytes().is_multiple_of(leaf.unit_bytes()) {
             return Ok(leaf);
         }
         Err(Error::msg(
             ErrorKind::Invalid,
-            format!("{dva} for {len_bytes} bytes, beyond the {} of its vdev", leaf.data_bytes()),
+            format!(
+                "{dva} for {len_bytes} bytes, not within the {} of its vdev in units of {}",
+                leaf.data_bytes(),
+                leaf.unit_bytes()
+            ),
         ))
     }
 }

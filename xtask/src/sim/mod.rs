@@ -17,8 +17,11 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+
 /// Options of `cargo xtask sim`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How many seeds to run.
     #[arg(long, default_value_t = 100)]
@@ -31,29 +34,40 @@ pub struct Args {
     seed: Option<u64>,
 }
 
-/// Runs the seeds. False when one failed; its re-run line is printed last.
-pub fn run(args: &Args) -> bool {
+impl Args {
+    /// The first `seeds` seeds.
+    pub fn seeds(seeds: u64) -> Self {
+        Self { seeds, first: 0, seed: None }
+    }
+}
+
+/// Runs the seeds, on all cores.
+///
+/// # Errors
+/// When one failed: its number, and how to run it again.
+pub fn run(args: &Args) -> Result<()> {
     if let Some(seed) = args.seed {
-        return run_one(seed, true).is_ok();
+        return run_one(seed, true).map(|tally| println!("{tally}"));
     }
     let start = Instant::now();
-    let mut sums = history::Tally::default();
-    for seed in args.first..args.first + args.seeds {
-        match run_one(seed, false) {
-            Ok(tally) => sums.add(&tally),
-            Err(()) => {
-                println!("seed {seed} failed; run it again with\n    cargo xtask sim --seed {seed}");
-                return false;
-            }
-        }
-    }
+    let sums = (args.first..args.first + args.seeds)
+        .into_par_iter()
+        .map(|seed| run_one(seed, false))
+        .try_reduce(history::Tally::default, |mut sums, tally| {
+            sums.add(&tally);
+            Ok(sums)
+        })?;
     println!("{} seeds in {:.1} s: {sums}", args.seeds, start.elapsed().as_secs_f64());
-    true
+    Ok(())
 }
 
 /// One seed. A violated invariant, or a machine that is stuck, panics inside.
-fn run_one(seed: u64, tell: bool) -> Result<history::Tally, ()> {
-    catch_unwind(AssertUnwindSafe(|| history::History::new(seed, tell).run())).map_err(|_| ())
+fn run_one(seed: u64, tell: bool) -> Result<history::Tally> {
+    let story = || history::History::new(seed, tell).run();
+    match catch_unwind(AssertUnwindSafe(story)) {
+        Ok(tally) => Ok(tally),
+        Err(_) => bail!("seed {seed} failed; run it again with\n    cargo xtask sim --seed {seed}"),
+    }
 }
 
 #[cfg(test)]
@@ -62,12 +76,12 @@ mod tests {
 
     #[test]
     fn some_seeds_hold() {
-        assert!(run(&Args { seeds: 40, first: 1_000_000, seed: None }));
+        run(&Args { first: 1_000_000, ..Args::seeds(40) }).unwrap();
     }
 
     #[test]
     fn a_seed_is_reproducible() {
-        let (once, again) = (run_one(77, false), run_one(77, false));
-        assert_eq!(once.map(|t| t.to_string()), again.map(|t| t.to_string()));
+        let (once, again) = (run_one(77, false).unwrap(), run_one(77, false).unwrap());
+        assert_eq!(once.to_string(), again.to_string());
     }
 }

@@ -294,7 +294,7 @@ fn check_address(
     if !inside {
         return Err(BadPointer::OutOfRange { index, dva, data_bytes });
     }
-    if dva.offset_bytes() % unit_bytes != 0 || span_bytes % unit_bytes != 0 {
+    if !dva.offset_bytes().is_multiple_of(unit_bytes) || !span_bytes.is_multiple_of(unit_bytes) {
         return Err(BadPointer::Misaligned { index, dva, unit_bytes });
     }
     if !dva.is_gang() && dva.asize_bytes() < psize_bytes {

@@ -40,7 +40,9 @@ impl Dva {
     /// An address. Offset and size are cut to whole sectors and to the width
     /// of their fields; callers hand in values that fit.
     pub const fn new(vdev: VdevId, offset_bytes: u64, asize_bytes: u64) -> Self {
-        debug_assert!(offset_bytes % SECTOR_BYTES == 0 && asize_bytes % SECTOR_BYTES == 0);
+        debug_assert!(
+            offset_bytes.is_multiple_of(SECTOR_BYTES) && asize_bytes.is_multiple_of(SECTOR_BYTES)
+        );
         debug_assert!(asize_bytes <= Self::ASIZE_BYTES_MAX && vdev.0 as u64 <= VDEV_MASK);
         Self([
             ((vdev.0 as u64 & VDEV_MASK) << 32) | ((asize_bytes >> SECTOR_SHIFT) & ASIZE_MASK),

@@ -397,7 +397,9 @@ impl BlockPointer {
 }
 
 const fn sectors_minus_one(bytes: u64) -> u64 {
-    debug_assert!(bytes > 0 && bytes % SECTOR_BYTES == 0 && bytes >> SECTOR_SHIFT <= 1 << 16);
+    debug_assert!(
+        bytes > 0 && bytes.is_multiple_of(SECTOR_BYTES) && bytes >> SECTOR_SHIFT <= 1 << 16
+    );
     (bytes >> SECTOR_SHIFT).saturating_sub(1)
 }
 

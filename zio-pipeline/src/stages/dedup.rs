@@ -89,7 +89,7 @@ struct Lead {
 }
 
 impl Lead {
-    fn landed(mut self: Box<Self>, bp: &BlockPointer) -> Result<(), Error> {
+    fn landed(mut self, bp: &BlockPointer) -> Result<(), Error> {
         let Some(token) = self.token.take() else { return Ok(()) };
         for mut twin in self.shared.dedup.complete(token, bp)? {
             for (index, dva) in bp.dvas().enumerate() {
@@ -159,7 +159,8 @@ impl DdtWrite {
 
     fn wait(&self, zio: ZioBox) -> Next {
         let mut zio = zio.wait_children(ChildSet::DDT, WaitType::Done)?;
-        let lead = zio.attachment.take().and_then(|any| any.downcast::<Lead>().ok());
+        let lead =
+            zio.attachment.take().and_then(|any| any.downcast::<Lead>().ok()).map(|lead| *lead);
         let child = zio.take_finished_child();
         if let Err(error) = lead.zip(child).map_or(Ok(()), |both| conclude(&mut zio, both)) {
             zio.fail(error);
@@ -169,7 +170,7 @@ impl DdtWrite {
     }
 }
 
-fn conclude(zio: &mut Zio, (lead, mut child): (Box<Lead>, Finished)) -> Result<(), Error> {
+fn conclude(zio: &mut Zio, (lead, mut child): (Lead, Finished)) -> Result<(), Error> {
     if let Some(error) = child.take_error() {
         return Err(error);
     }

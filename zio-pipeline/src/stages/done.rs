@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use zio_core::{
-    ChildSet, Done, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done,
-};
+use zio_core::{ChildSet, Done, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done};
 
 use crate::shared::Shared;
 use crate::stages::space;
@@ -28,7 +26,7 @@ impl Settle {
             && zio.traced().contains(Stages::DVA_ALLOCATE)
             && !zio.flags().intersects(Flags::IO_REWRITE | Flags::NOPWRITE);
         if allocated {
-            if let Err(error) = space::unallocate_all(&self.shared, &zio.bp, zio.txg) {
+            if let Err(error) = space::take_back_all(&self.shared, &zio.bp, zio.txg) {
                 zio.fail(error);
             }
             zio.bp = zio.bp_before;

@@ -67,9 +67,17 @@ pub(crate) fn free_all(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Result<(
     each(bp.dvas(), |dva| shared.allocator.free(dva, txg))
 }
 
-/// Takes back the addresses a failed write was given.
-pub(crate) fn unallocate_all(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
-    each(bp.dvas(), |dva| shared.allocator.unallocate(dva, txg))
+/// Takes back the addresses a failed write was given, a claim that failed had
+/// taken, or a trim had closed. At once, where the allocator knows them as
+/// allocations of this txg; after the time of any other freed space, where the
+/// txg has ended meanwhile or they were claimed.
+pub(crate) fn take_back_all(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
+    each(bp.dvas(), |dva| take_back(shared, dva, txg))
+}
+
+fn take_back(shared: &Shared, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+    let allocator = &shared.allocator;
+    allocator.unallocate(dva, txg).or_else(|_| allocator.free(dva, shared.txg()))
 }
 
 fn each(
@@ -99,7 +107,7 @@ pub(crate) fn close_for_trim(shared: &Shared, zio: &mut Zio) -> Result<(), Error
 /// The range of a trim is free space again.
 pub(crate) fn open_after_trim(shared: &Shared, zio: &mut Zio) {
     if zio.tried == 1
-        && let Err(error) = unallocate_all(shared, &zio.bp, zio.txg)
+        && let Err(error) = take_back_all(shared, &zio.bp, zio.txg)
     {
         zio.fail(error);
     }
@@ -129,6 +137,11 @@ impl Stage for DvaFree {
     }
 }
 
+fn overlap(a: Dva, b: Dva) -> bool {
+    let end = |dva: Dva| dva.offset_bytes().saturating_add(dva.asize_bytes());
+    a.vdev() == b.vdev() && a.offset_bytes() < end(b) && b.offset_bytes() < end(a)
+}
+
 /// DVA_CLAIM: given addresses become allocated. A dry run on every one first,
 /// so that a claim that fails changes nothing.
 pub(crate) struct DvaClaim {
@@ -154,15 +167,17 @@ impl DvaClaim {
 
     fn claim_space(&self, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
         let allocator = &self.shared.allocator;
-        for dva in bp.dvas() {
+        for (index, dva) in bp.dvas().enumerate() {
             allocator.check_claim(dva).map_err(space_error)?;
+            if bp.dvas().take(index).any(|before| overlap(before, dva)) {
+                return Err(space_error(SpaceError::NotFree { dva }));
+            }
         }
         for (done, dva) in bp.dvas().enumerate() {
             if let Err(error) = allocator.claim(dva, txg) {
-                // Somebody was faster, or two addresses of the pointer overlap.
-                for taken in bp.dvas().take(done) {
-                    allocator.unallocate(taken, txg).map_err(space_error)?;
-                }
+                // Somebody was faster.
+                let taken = bp.dvas().take(done);
+                each(taken, |dva| take_back(&self.shared, dva, txg))?;
                 return Err(space_error(error));
             }
         }
@@ -177,7 +192,7 @@ impl Stage for DvaClaim {
 
     fn run(&self, mut zio: ZioBox) -> Next {
         match self.claim(&zio) {
-            Ok(()) => self.shared.at_least_txg(zio.bp.birth() + 1),
+            Ok(()) => self.shared.after_txg(zio.bp.birth().max(zio.bp.physical_birth())),
             Err(error) => zio.fail(error),
         }
         Some(zio)

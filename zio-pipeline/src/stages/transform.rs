@@ -10,6 +10,7 @@ use zio_core::{
     WaitType, Zio, ZioBox,
 };
 
+use crate::props;
 use crate::shared::{Shared, compression_of, with_scratch};
 
 /// READ_BP_INIT: what will have to be undone after the read.
@@ -103,7 +104,8 @@ fn undo_compress(zio: &Zio, current: Data, lsize_bytes: usize) -> Result<Data, E
 }
 
 /// WRITE_BP_INIT: the pointer as it was is remembered for the comparison of
-/// births and contents further down.
+/// births and contents further down; properties that do not go together end
+/// the write here.
 pub(crate) struct WriteBpInit;
 
 impl Stage for WriteBpInit {
@@ -113,6 +115,10 @@ impl Stage for WriteBpInit {
 
     fn run(&self, mut zio: ZioBox) -> Next {
         zio.bp_before = zio.bp;
+        if let Err(error) = props::check(&zio.props) {
+            zio.fail(error);
+            zio.become_interlock();
+        }
         Some(zio)
     }
 }

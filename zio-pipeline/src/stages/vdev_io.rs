@@ -27,19 +27,26 @@ impl IoStart {
         Self { shared }
     }
 
-    /// One child for the first address not tried yet.
+    /// One child for the first address not tried yet that names a place there is.
     fn read_one_copy(&self, zio: &mut Zio) -> Result<ZioBox, Error> {
-        let untried = |(index, _): &(usize, Dva)| zio.tried & (1 << index) == 0;
-        let (index, dva) =
-            zio.bp.dvas().enumerate().find(untried).ok_or(ErrorKind::Io).map_err(Error::from)?;
-        zio.tried |= 1 << index;
-        self.shared.locate(dva, zio.size_bytes as u64)?;
-        let pipeline = Stages::VDEV_CHILD_VERIFY;
-        let mut child = vdev_child(zio, ZioType::Read, index, dva, pipeline);
-        child.bp = zio.bp;
-        // Verified once, as near to the device as possible.
-        zio.drop_stages(Stages::CHECKSUM_VERIFY);
-        Ok(child)
+        let mut nowhere = None;
+        for (index, dva) in zio.bp.dvas().enumerate() {
+            if zio.tried & (1 << index) != 0 {
+                continue;
+            }
+            zio.tried |= 1 << index;
+            if let Err(error) = self.shared.locate(dva, zio.size_bytes as u64) {
+                nowhere.get_or_insert(error);
+                continue;
+            }
+            let pipeline = Stages::VDEV_CHILD_VERIFY;
+            let mut child = vdev_child(zio, ZioType::Read, index, dva, pipeline);
+            child.bp = zio.bp;
+            // Verified once, as near to the device as possible.
+            zio.drop_stages(Stages::CHECKSUM_VERIFY);
+            return Ok(child);
+        }
+        Err(nowhere.unwrap_or_else(|| ErrorKind::Io.into()))
     }
 
     /// One child for every address.
@@ -106,13 +113,16 @@ fn io_unit(zio: &Zio, leaf: &Leaf) -> usize {
     }
 }
 
+/// Pieces that one write is made of at most. More are copied into one: the
+/// system has a limit for one call, and pieces this small cost more than the copy.
+const PIECES_MAX: usize = 64;
+
 /// The data to write, with zeros behind it up to the unit.
 fn padded(zio: &mut Zio, leaf: &Leaf) -> Data {
     let mut data = std::mem::take(&mut zio.data);
-    let sector = leaf.sector_bytes() as usize;
     let io_bytes = zio.size_bytes.next_multiple_of(io_unit(zio, leaf));
     let pool = zio.engine().buffers();
-    if data.chunks().any(|chunk| !chunk.len().is_multiple_of(sector)) {
+    if data.segments().len() > PIECES_MAX || !data.chunks().all(|chunk| leaf.takes_piece(chunk)) {
         // Pieces that a device cannot take one by one become one piece.
         let mut whole = pool.take(io_bytes);
         let len = data.len();

@@ -1,0 +1,90 @@
+//! The rows, one file for each kind of work.
+
+mod checksum;
+mod handover;
+mod memory;
+mod queue;
+mod reads;
+mod taskq;
+mod writes;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+
+use super::contest::{Contender, contest};
+use super::plan::Plan;
+use super::report::{Row, Unit};
+use super::target::{Facts, Target};
+
+/// All rows, in the order of the table. The names are stable.
+pub const NAMES: [&str; 11] = [
+    reads::QD1,
+    reads::QD32,
+    reads::QD128,
+    writes::SMALL,
+    writes::LARGE,
+    memory::NAME,
+    handover::QD1,
+    handover::QD32,
+    checksum::NAME,
+    queue::NAME,
+    taskq::NAME,
+];
+
+/// What every row needs.
+struct Bench<'a> {
+    plan: &'a Plan,
+    names: &'a [&'static str],
+    progress: &'a ProgressBar,
+    rows: Vec<Row>,
+}
+
+impl Bench<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.names.contains(&name)
+    }
+
+    /// Holds one contest; its outcome becomes a row.
+    fn row(
+        &mut self,
+        name: &'static str,
+        unit: Unit,
+        baseline_name: &'static str,
+        ours: Contender<'_>,
+        baseline: Option<Contender<'_>>,
+    ) -> Result<()> {
+        self.progress.set_message(name);
+        let outcome =
+            contest(self.plan, self.progress, unit.clock(), ours, baseline).context(name)?;
+        self.rows.push(Row::new(name, unit, baseline_name, &outcome));
+        Ok(())
+    }
+}
+
+/// Runs the rows of these names, in the order of [`NAMES`].
+pub(super) fn run(
+    plan: &Plan,
+    names: &[&'static str],
+    device: Option<&Path>,
+    progress: &ProgressBar,
+) -> Result<(Vec<Row>, Option<Facts>)> {
+    let mut bench = Bench { plan, names, progress, rows: Vec::new() };
+    let on_disk = [reads::QD1, reads::QD32, reads::QD128, writes::SMALL, writes::LARGE];
+    let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
+        true => Some(Target::prepare(plan, device, progress)?),
+        false => None,
+    };
+    if let Some(target) = &target {
+        // Reads first: what is written to be read is written over afterwards.
+        reads::run(&mut bench, target)?;
+        writes::run(&mut bench, target)?;
+    }
+    memory::run(&mut bench)?;
+    handover::run(&mut bench)?;
+    checksum::run(&mut bench)?;
+    queue::run(&mut bench)?;
+    taskq::run(&mut bench)?;
+    Ok((bench.rows, target.map(|target| target.facts().clone())))
+}

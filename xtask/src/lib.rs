@@ -1,0 +1,21 @@
+//! One door for all chores of the house.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `cargo xtask bench` | measures the pipeline and its parts beside plain baselines: [`mod@bench`] |
+//! | `cargo xtask test` | runs the whole suite: [`suite`] |
+//! | `cargo xtask ci` | everything that must hold before a change lands: [`ci`] |
+//! | `cargo xtask sim` | whole pipelines on simulated machines, from seeds: [`sim`] |
+//! | `cargo xtask docs` | renews what the documents show of the code: [`docs`] |
+//! | `cargo xtask layers` | checks that arrows between crates point down: [`layers`] |
+//!
+//! Nothing depends on this crate.
+#![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod ci;
+pub mod docs;
+mod house;
+pub mod layers;
+pub mod sim;
+pub mod suite;
