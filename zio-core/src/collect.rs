@@ -86,12 +86,6 @@ impl Sink for Inner {
             state.ready.push_back((tag, finished));
             std::mem::take(&mut state.waiters)
         };
-        self.wake(waiters);
-    }
-}
-
-impl Inner {
-    fn wake(&self, waiters: SmallVec<[Thread; 1]>) {
         for thread in waiters {
             self.engine.wake(&thread);
         }

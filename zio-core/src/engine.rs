@@ -413,7 +413,8 @@ impl Engine {
     }
 
     /// Blocks this thread, driving the devices, until `done` says so. `done`
-    /// gets this thread and arranges for [`Engine::wake`] to be called on it.
+    /// gets this thread and arranges for [`Engine::wake`] to be called on it. It
+    /// is asked until it has said yes once.
     pub fn wait_until(&self, done: impl Fn(&Thread) -> bool) {
         // The first reactor is submitted by whoever turns it.
         for reactor in self.further_reactors() {
@@ -467,6 +468,7 @@ impl Engine {
     /// The life of a background reaper: drives the first reactor while
     /// callbacks or futures are outstanding and no client waits; sleeps
     /// otherwise. Returns when `stop` says so, after [`Engine::wake_background`].
+    /// One thread per engine does this.
     pub fn reap_in_background(&self, stop: &dyn Fn() -> bool) {
         self.reaping.background(stop);
     }

@@ -109,11 +109,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(engine: Arc<Engine>) -> Arc<Self> {
-        Arc::new(Self {
-            engine,
-            family: AtomicBool::new(false),
-            shared: Mutex::new(Shared::new()),
-        })
+        Arc::new(Self { engine, family: AtomicBool::new(false), shared: Mutex::new(Shared::new()) })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

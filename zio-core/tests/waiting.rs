@@ -593,6 +593,27 @@ fn a_collection_gives_each_zio_once_under_its_tag() {
     });
 }
 
+/// Answers that come on the device's own threads wake who waits for the collection.
+#[test]
+fn a_collection_wakes_its_taker() {
+    watched(|| {
+        let (engine, _reactor, held) = by_hand();
+        let completions = Completions::new(Arc::clone(&engine));
+        let answering = std::thread::spawn(move || {
+            for token in held.iter().take(50) {
+                token.finish(VdevDone { op: None, result: Ok(()) });
+            }
+        });
+        for tag in 0..50 {
+            read_of(&engine).send_to(completions.expect_one(), tag);
+            let next = completions.next().map(|(tag, finished)| (tag, finished.result().is_ok()));
+            assert_eq!(next, Some((tag, true)));
+        }
+        answering.join().unwrap();
+        engine.close();
+    });
+}
+
 #[test]
 fn two_threads_may_take_from_one_collection() {
     watched(|| {
