@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, ci, docs, layers, sim, suite};
+use xtask::{bench, ci, crash, docs, layers, sim, suite};
 
 /// One door for all chores of the house.
 #[derive(Parser)]
@@ -16,6 +16,11 @@ enum Chore {
     Test(suite::Args),
     /// Runs whole pipelines on simulated machines with faults, from seeds.
     Sim(sim::Args),
+    /// Kills a writer in the middle, again and again, and looks at what is left.
+    Crash(crash::Args),
+    /// The writer that `crash` kills.
+    #[command(hide = true)]
+    CrashChild(crash::ChildArgs),
     /// Runs everything that must hold before a change lands.
     Ci(ci::Args),
     /// Renews the parts of the documents that are made from the code.
@@ -29,6 +34,8 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::run(&args),
         Chore::Test(args) => suite::run(&args),
         Chore::Sim(args) => sim::run(&args),
+        Chore::Crash(args) => crash::run(&args),
+        Chore::CrashChild(args) => crash::run_child(&args),
         Chore::Ci(args) => ci::run(&args),
         Chore::Docs(args) => docs::run(args),
         Chore::Layers => layers::run(),

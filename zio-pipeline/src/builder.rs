@@ -99,6 +99,12 @@ pub(crate) struct Threads {
 /// What does the I/O of files where there is no ring.
 type FilePool = Arc<Taskq<DiskTask>>;
 
+/// The devices, in order.
+struct Opened {
+    vdevs: Vec<Arc<dyn Vdev>>,
+    pool: Option<FilePool>,
+}
+
 impl Drop for Threads {
     fn drop(&mut self) {
         self.reapers.clear();
@@ -273,7 +279,7 @@ impl Builder {
     /// # Errors
     /// [`BuildError`]: which device, and what is wrong with it.
     pub fn build(self) -> Result<Pipeline, BuildError> {
-        let (vdevs, pool) = self.open()?;
+        let Opened { vdevs, pool } = self.open()?;
         if vdevs.is_empty() {
             return Err(BuildError::NoDevice);
         }
@@ -330,7 +336,7 @@ impl Builder {
     }
 
     /// Opens the files, all on one ring, or on the threads of one pool where there is none.
-    fn open(&self) -> Result<(Vec<Arc<dyn Vdev>>, Option<FilePool>), BuildError> {
+    fn open(&self) -> Result<Opened, BuildError> {
         let files = self.sources.iter().filter(|s| matches!(s, Source::File { .. })).count();
         let ring = match (files, self.threads) {
             (0, _) | (_, true) => None,
@@ -358,7 +364,7 @@ impl Builder {
                 }
             });
         }
-        Ok((vdevs, pool))
+        Ok(Opened { vdevs, pool })
     }
 }
 

@@ -1,4 +1,123 @@
-//! zio-pipeline
+//! Checksummed, compressed, deduplicated, scheduled block I/O on files and devices.
+//!
+//! Blocks go in, pointers of 128 bytes come out. A pointer knows where its
+//! block stands, how it was packed, and what it must hash to: with it, the
+//! block comes back as it was written or not at all. This crate wires the parts
+//! of the house into that: the zio and its executor from [`zio_core`], device
+//! queues, files, space, checksums, compression, dedup table, threads. It
+//! decides nothing that one of them can decide.
+//!
+//! ```
+//! use zio_pipeline::{BlockPointer, Compression, Pipeline};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("disk");
+//! let text = b"to be, or not to be: ".repeat(400)[..8192].to_vec();
+//! let pipeline = Pipeline::builder().create(&path, 64 << 20).build()?;
+//! let bp = pipeline.write(&text).compression(Compression::Lz4).copies(2).wait()?;
+//! pipeline.flush().wait()?;                                 // durable from here on
+//! let saved: [u8; 128] = bp.to_bytes();                     // keep this
+//! drop(pipeline);
+//!
+//! let pipeline = Pipeline::builder().file(&path).build()?;  // another day
+//! let bp = pipeline.check(&BlockPointer::from_bytes(&saved))?;
+//! pipeline.claim(&bp).wait()?;                              // it is live: do not write over it
+//! assert!(pipeline.read(&bp).wait()? == text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What you ask for, and how you hear of its end
+//!
+//! [`Pipeline::read`], [`write`](Pipeline::write), [`free`](Pipeline::free),
+//! [`claim`](Pipeline::claim), [`flush`](Pipeline::flush) and
+//! [`trim`](Pipeline::trim) make a [`Pending`] request. It does nothing until one
+//! of these starts it:
+//!
+//! | style | for | runs the devices |
+//! |---|---|---|
+//! | [`.wait()`](Pending::wait) | one thing at a time; any number of threads may | the waiting thread itself |
+//! | [`.start()`](Pending::start), later `.wait()` | a few at once | whoever waits |
+//! | `.await` | any executor, no runtime wanted | a background thread |
+//! | [`.nowait(callback)`](Pending::nowait) | state machines; the callback may start more | a background thread |
+//! | [`.send_to(&completions, tag)`](Pending::send_to) | thousands in flight from one thread, nothing allocated | the thread in [`Completions::next`] |
+//!
+//! [`Pipeline::root`] is a group: requests made [`under`](Pending::under) it end
+//! before it does, and it ends with the worst of their errors.
+//!
+//! # The life of a read
+//!
+//! READ_BP_INIT notes what will have to be undone. VDEV_IO_START makes a child
+//! for one address of the block; the child passes the device's queue and goes to
+//! the device. When the answer comes, the child verifies it against the pointer,
+//! and its end makes its parent run on the same thread: expand, deliver. That is
+//! one entry into the executor, no task dispatched and, for a thread that waits, no
+//! other thread involved. A copy that fails to read or to verify makes way for the
+//! next one; when none is left, all of them are tried once more.
+//!
+//! # The life of a write
+//!
+//! WRITE_COMPRESS decides the form: a hole (zeros take no space), embedded in the
+//! pointer (112 bytes or less), compressed where an eighth is saved, or as it is.
+//! CHECKSUM_GENERATE; for dedup, DDT_WRITE asks the table: share what is stored,
+//! wait for a twin in flight, or lead. DVA_THROTTLE keeps allocation from running far
+//! ahead of the devices, DVA_ALLOCATE finds a place for each copy. READY: the pointer
+//! is final ([`on_ready`](Write::on_ready)). Then one child per copy writes. All
+//! copies, or an error, and the space is free again.
+//!
+//! Light work stays on the thread that brings it; what costs more than a change of
+//! threads (large blocks, slow compression) goes to the task queues.
+//!
+//! # When data is durable
+//!
+//! * A write that is done is on the device, perhaps in its cache. What was
+//!   done before a [`flush`](Pipeline::flush) *started* is durable once the flush has
+//!   *succeeded*. A flush that fails made nothing durable; it is not retried.
+//! * The pipeline keeps no list of blocks. A pointer is yours to keep, and it
+//!   is worth keeping durably only after its block is durable.
+//! * A pipeline opened again knows of no block. [`claim`](Pipeline::claim) every
+//!   pointer that is live before the first write. Of blocks shared through dedup,
+//!   claim every pointer: that rebuilds the table.
+//! * A freed block may be written over at once: forget its pointer durably
+//!   *before* the free. Or keep freed space back with
+//!   [`defer_frees`](Builder::defer_frees), and call
+//!   [`end_txg`](Pipeline::end_txg) whenever your own state is durable.
+//!
+//! # Threads
+//!
+//! With files a background reaper that sleeps while somebody waits or nothing is
+//! under way, and task queues whose threads exist once they are needed. Without
+//! io_uring, or with [`Builder::threads`], a pool for blocking calls. With
+//! [`Builder::task_queue`] none: whoever brings the queues drives the devices, as the
+//! simulated machine of `vdev-sim` does. Callbacks run on whatever thread ends
+//! their request. They must not block; a `wait()` inside one is an error.
+//!
+//! # What is never so
+//!
+//! * Data that does not match its pointer is never given out.
+//! * No request ends twice, or not at all. One that is dropped unstarted does
+//!   nothing; one that is started goes on when its handle is dropped.
+//! * A failed write holds no space, and a failed claim none either. A free of what
+//!   is not allocated is an error.
+//! * No error is swallowed: not of a flush, not of one copy out of three.
+//! * No pointer is trusted: [`Pipeline::check`] is the way in, and no pointer makes a
+//!   device do I/O outside its data area.
+//! * What can be written can be checked and read again: properties that a pointer
+//!   cannot carry are refused before anything is written.
+//! * In the steady state a read allocates nothing, and neither does a write
+//!   that is not merged with its neighbours.
+//! * A pipeline that is gone has closed its files and ended its threads.
+//!
+//! # What it does not do
+//!
+//! Gang blocks (a write fails with [`ErrorKind::NoSpace`] when no extent is long
+//! enough, however much is free), encryption, and repair of bad copies: a read
+//! finds the good one and leaves the bad one alone.
+//!
+//! # Sources
+//!
+//! Spec 1.6 and 1.15 (pipelines, stages), 1.13 (assessment, retry), 3 (write
+//! rules), 6.4 to 6.6 (dedup), 8.1 to 8.4 (claim, free, flush, trim). The stages
+//! each operation passes are in `tests/golden/traces.md`, from the running code.
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -23,3 +142,8 @@ pub use zio_core::{
     BlockPointer, Bookmark, Buffer, Completions, Data, Error, ErrorKind, Finished, Priority, Txg,
     VdevId,
 };
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -322,10 +322,9 @@ impl History {
         let results = std::mem::take(&mut *results.0.lock());
         assert_eq!(results.len(), ops.len());
         // A flush covers what was live before its group began.
-        let flushed = ops
-            .iter()
-            .zip(&results)
-            .any(|(op, r)| matches!(op, Op::Flush) && r.as_ref().is_some_and(|r| r.error().is_none()));
+        let flushed = ops.iter().zip(&results).any(|(op, r)| {
+            matches!(op, Op::Flush) && r.as_ref().is_some_and(|r| r.error().is_none())
+        });
         if flushed {
             self.live.iter_mut().for_each(|live| live.durable = true);
         }
@@ -340,7 +339,11 @@ impl History {
             self.judge_one(op, outcome);
         }
         let severity = |error: &Option<Error>| error.as_ref().map(|e| e.kind().severity());
-        assert_eq!(severity(&whole), severity(&worst), "the group says {whole:?}, the worst is {worst:?}");
+        assert_eq!(
+            severity(&whole),
+            severity(&worst),
+            "the group says {whole:?}, the worst is {worst:?}"
+        );
     }
 
     fn judge_one(&mut self, op: &Op, outcome: Outcome) {

@@ -39,9 +39,8 @@ impl World {
         };
         let ashift = rng.coin().then(|| 9 + rng.below(6) as u32);
         let sector_max = ashift.map_or(4096, |a| 1 << a.min(12));
-        let disks: Vec<_> = (0..1 + rng.below(4))
-            .map(|_| machine.disk(disk_config(rng, sector_max)))
-            .collect();
+        let disks: Vec<_> =
+            (0..1 + rng.below(4)).map(|_| machine.disk(disk_config(rng, sector_max))).collect();
         let lies = honesty == Honesty::Lying;
         let rate = 1 + rng.below(60) as u32;
         let faults = disks

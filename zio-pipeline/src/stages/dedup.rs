@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use ddt::{Decision, FreeOutcome, LeadToken};
+use zio_core::task::Place;
 use zio_core::{
-    BlockPointer, ChildSet, ChildType, Error, ErrorKind, Finished, Next, Stage, Stages, WaitType,
-    Zio, ZioBox, ZioType,
+    BlockPointer, ChildSet, ChildType, Engine, Error, ErrorKind, Finished, Next, QueueKind, Stage,
+    Stages, WaitType, Zio, ZioBox, ZioType,
 };
 
 use crate::dedup::point_at;
@@ -104,13 +105,14 @@ impl Lead {
 }
 
 impl Drop for Lead {
-    /// The twins look again; one of them becomes the next leader.
+    /// The twins look again; one of them becomes the next leader. That
+    /// means allocating, which has no place where completions are handled.
     fn drop(&mut self) {
         let Some(token) = self.token.take() else { return };
         let twins = self.shared.dedup.fail(token, self.checksum);
         for mut twin in twins.into_iter().flatten() {
             twin.rerun_from(Stages::DDT_WRITE);
-            twin.start();
+            Engine::dispatch(twin, QueueKind::Issue, Place::Back);
         }
     }
 }
