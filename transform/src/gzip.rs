@@ -22,8 +22,13 @@ pub(crate) fn compress(
     encoder.reset();
     match encoder.compress(src, dst, FlushCompress::Finish) {
         Ok(Status::StreamEnd) => usize::try_from(encoder.total_out()).ok(),
-        // Out of room before the end.
-        Ok(Status::Ok | Status::BufError) | Err(_) => None,
+        // Out of room before the end. An encoder that did not get to the end is
+        // not used again: zlib-rs 0.6.8 keeps an open block over `reset` at
+        // level 1, and the next stream would begin in the middle of it.
+        Ok(Status::Ok | Status::BufError) | Err(_) => {
+            *slot = None;
+            None
+        }
     }
 }
 

@@ -369,3 +369,29 @@ fn scratch_may_move_between_threads() {
     fn movable<T: Send>() {}
     movable::<Scratch>();
 }
+
+/// An encoder that ran out of room leaves nothing behind for the next block.
+#[test]
+fn a_block_that_did_not_fit_leaves_no_trace() {
+    let mut x = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (x >> 56) as u8
+    })
+    .take(65_536)
+    .collect();
+    let regular: Vec<u8> = (0..65_536_u32).map(|i| (i / 64) as u8).collect();
+    for level in 1..=9 {
+        let gzip = Compression::Gzip(GzipLevel::new(level).unwrap());
+        let (mut used, mut fresh) = (Scratch::new(), Scratch::new());
+        let mut out = vec![0; 57_344];
+        for len in [512, 4096, 4608, 65_536] {
+            let room = len - len / 8;
+            assert_eq!(compress(gzip, &noise[..len], &mut out[..room], &mut used), None);
+            let mut expected = vec![0; 57_344];
+            let after = compress(gzip, &regular, &mut out, &mut used).unwrap();
+            let first = compress(gzip, &regular, &mut expected, &mut fresh).unwrap();
+            assert_eq!(out[..after], expected[..first], "{gzip} after {len} bytes of noise");
+        }
+    }
+}
