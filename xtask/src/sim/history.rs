@@ -9,8 +9,8 @@ use zio_core::Parent;
 use zio_core::bp::ByteOrder;
 use zio_core::bp::RawPointer;
 use zio_pipeline::{
-    BlockPointer, Bookmark, Checksum, Compression, Data, Error, ErrorKind, Pipeline, Priority,
-    VdevId, Write, ZstdLevel,
+    BlockPointer, Bookmark, Checksum, Compression, Data, Error, ErrorKind, GzipLevel, Pipeline,
+    Priority, VdevId, Write, ZstdLevel,
 };
 
 use super::content::Content;
@@ -300,11 +300,13 @@ impl History {
             2 => write.checksum(Checksum::Fletcher2),
             _ => write,
         };
-        write = match rng.below(5) {
+        let gzip = GzipLevel::new(1 + rng.below(9) as u8).unwrap_or_default();
+        write = match rng.below(6) {
             0 => write.compression(Compression::Lz4),
             1 => write.compression(Compression::Zstd(ZstdLevel::DEFAULT)),
             2 => write.compression(Compression::Zle),
             3 => write.compression(Compression::Lzjb),
+            4 => write.compression(Compression::Gzip(gzip)),
             _ => write,
         };
         write = match rng.below(3) {

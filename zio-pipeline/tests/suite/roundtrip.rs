@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vdev_disk::Memory;
+use vdev_sim::DiskConfig;
 use zio_core::bp::ByteOrder;
 use zio_core::bp::RawPointer;
 use zio_pipeline::{
     BlockPointer, Builder, Checksum, Compression, Data, GzipLevel, Pipeline, Write, ZstdLevel,
 };
 
-use crate::common::{MIB, compressible, noise, on_memory};
+use crate::common::{MIB, Sim, compressible, noise, on_memory};
 
 const CHECKSUMS: [Checksum; 6] = [
     Checksum::Off,
@@ -293,15 +294,16 @@ fn every_checksum_with_every_compression() {
     assert_eq!(pipeline.allocated_bytes(), 0);
 }
 
-/// Cuts bytes at odd places, in memory that is not aligned to anything.
-fn in_odd_pieces(pipeline: &Pipeline, bytes: &[u8]) -> Data {
+/// A block in pieces of these lengths, again and again, each so many bytes
+/// behind an aligned address.
+fn in_pieces(pipeline: &Pipeline, bytes: &[u8], lens: &[usize], shift: usize) -> Data {
     let mut data = Data::new();
     let mut rest = bytes;
-    for cut in [1, 3, 700, 0, 5000, 512, 8192].iter().cycle() {
-        let (piece, more) = rest.split_at((*cut).min(rest.len()));
-        let mut buffer = pipeline.buffer(piece.len() + 3);
-        buffer[3..].copy_from_slice(piece);
-        data.push(buffer.freeze().slice(3..3 + piece.len()));
+    for len in lens.iter().cycle() {
+        let (piece, more) = rest.split_at((*len).min(rest.len()));
+        let mut buffer = pipeline.buffer(piece.len() + shift);
+        buffer[shift..].copy_from_slice(piece);
+        data.push(buffer.freeze().slice(shift..shift + piece.len()));
         rest = more;
         if rest.is_empty() {
             break;
@@ -314,18 +316,19 @@ fn in_odd_pieces(pipeline: &Pipeline, bytes: &[u8]) -> Data {
 fn pieces_of_any_size_are_one_block() {
     let dir = tempfile::tempdir().unwrap();
     let on_file = Pipeline::builder().create(dir.path().join("disk"), 64 * MIB).build().unwrap();
-    for pipeline in [on_file, on_memory(64 * MIB)] {
+    // Limits and merging of a hard disk.
+    let sim = Sim::with(1, 1, DiskConfig::hdd(64 * MIB));
+    for pipeline in [on_file, on_memory(64 * MIB), sim.pipeline()] {
         for len in [512, 8192, 200 * 512, 1 << 20] {
             let bytes = compressible(4, len);
-            let mut many = Data::new();
-            let whole = pipeline.buffer(len).freeze();
-            assert_eq!(whole.len(), len);
-            for sector in bytes.chunks(512) {
-                let mut buffer = pipeline.buffer(512);
-                buffer.copy_from_slice(sector);
-                many.push(buffer.freeze());
-            }
-            for data in [in_odd_pieces(&pipeline, &bytes), many] {
+            for (lens, shift) in [
+                (&[1, 3, 700, 0, 5000, 512, 8192][..], 3),
+                (&[512], 0),
+                (&[4096], 0),
+                (&[4096], 1),
+                (&[len], 7),
+            ] {
+                let data = in_pieces(&pipeline, &bytes, lens, shift);
                 assert!(data == bytes);
                 for compression in [Compression::Off, Compression::Lz4] {
                     for checksum in CHECKSUMS {
@@ -339,6 +342,7 @@ fn pieces_of_any_size_are_one_block() {
         }
         assert_eq!(pipeline.allocated_bytes(), 0);
     }
+    assert_eq!(sim.disks[0].counters().unaligned_memory, 0);
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
+use metaslab::Metaslabs;
 use vdev_disk::Memory;
 use vdev_sim::OpKind;
-use zio_core::{Dva, NoSpace};
+use zio_core::{Allocator, Dva, Dvas, NoSpace, Slots, SpaceError, Txg, Want};
 use zio_pipeline::{BlockPointer, DATA_START_BYTES, ErrorKind, Pipeline, VdevId};
 
 use crate::common::{Gated, MIB, Sim, noise, on_memory};
@@ -54,6 +55,60 @@ fn a_claim_that_fails_changes_nothing() {
     }
 }
 
+/// Says that any claim could succeed, as if somebody else claimed in between.
+#[derive(Debug)]
+struct Hasty(Metaslabs);
+
+impl Allocator for Hasty {
+    fn check_claim(&self, _: Dva) -> Result<(), SpaceError> {
+        Ok(())
+    }
+    fn allocate(&self, want: &Want) -> Result<Dvas, NoSpace> {
+        self.0.allocate(want)
+    }
+    fn free(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.0.free(dva, txg)
+    }
+    fn unallocate(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.0.unallocate(dva, txg)
+    }
+    fn claim(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.0.claim(dva, txg)
+    }
+    fn reserve(&self, bytes: u64) -> Option<Slots> {
+        self.0.reserve(bytes)
+    }
+    fn largest_bytes(&self) -> u64 {
+        self.0.largest_bytes()
+    }
+    fn free_bytes(&self) -> u64 {
+        self.0.free_bytes()
+    }
+    fn allocated_bytes(&self) -> u64 {
+        self.0.allocated_bytes()
+    }
+}
+
+#[test]
+fn a_claim_that_somebody_else_overtakes_changes_nothing() {
+    for defer_txgs in [0, 2] {
+        let config = metaslab::Config { defer_txgs, ..metaslab::Config::default() };
+        let space = Metaslabs::new(config);
+        space.add_vdev(VdevId(0), data_bytes(32 * MIB), 12).unwrap();
+        let (disk, space) = (Arc::new(Memory::new(32 * MIB, 512)), Arc::new(Hasty(space)));
+        let given = Arc::clone(&space);
+        let pipeline = Pipeline::builder().vdev(disk).allocator(given).build().unwrap();
+        let taken = pipeline.write(noise(1, 8192)).wait().unwrap();
+        let mut bp = taken;
+        bp.set_dva(0, Dva::new(VdevId(0), MIB, 8192));
+        bp.set_dva(1, Dva::new(VdevId(0), 2 * MIB, 8192));
+        bp.set_dva(2, taken.dva(0).unwrap());
+        assert_eq!(pipeline.claim(&bp).wait().unwrap_err().kind(), ErrorKind::NotFound);
+        (1..5).for_each(|txg| space.0.end_of_txg(txg));
+        assert_eq!(pipeline.allocated_bytes(), 8192);
+    }
+}
+
 #[test]
 fn a_free_of_what_is_not_allocated_is_an_error() {
     let pipeline = on_memory(32 * MIB);
@@ -84,6 +139,7 @@ fn new_blocks_are_younger_than_claimed_ones() {
     drop(pipeline);
     let pipeline = open(1);
     pipeline.claim(&last).wait().unwrap();
+    assert_eq!(pipeline.txg(), u64::MAX);
     let next = pipeline.write(noise(4, 512)).wait().unwrap();
     let checked = pipeline.check(&BlockPointer::from_bytes(&next.to_bytes())).unwrap();
     assert!(pipeline.read(&checked).wait().unwrap() == noise(4, 512));

@@ -513,6 +513,31 @@ fn many_threads_use_one_pipeline() {
 }
 
 #[test]
+fn looking_at_a_queue_loses_nothing_that_passes_it() {
+    let pipeline = on_memory(32 * MIB);
+    let bp = write(&pipeline, 1);
+    let readers_left = AtomicUsize::new(4);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5000 {
+                    assert!(pipeline.read(&bp).wait().is_ok());
+                }
+                readers_left.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        while readers_left.load(Ordering::SeqCst) > 0 {
+            _ = pipeline.queue_stats(zio_pipeline::VdevId(0));
+        }
+    });
+    let stats = pipeline.queue_stats(zio_pipeline::VdevId(0)).unwrap();
+    let (queued, active): (usize, u32) =
+        stats.iter().fold((0, 0), |sum, (_, c)| (sum.0 + c.queued, sum.1 + c.active));
+    assert_eq!((queued, active), (0, 0));
+    assert!(pipeline.queue_stats(zio_pipeline::VdevId(1)).is_none());
+}
+
+#[test]
 fn writes_that_wait_for_the_throttle_all_end() {
     let space = metaslab::Metaslabs::new(metaslab::Config {
         defer_txgs: 0,
