@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::engine::Engine;
+use crate::engine::{Context, Engine};
 use crate::sync::{Mutex, Thread};
 use crate::zio::{Finished, Sink};
 
@@ -50,13 +50,14 @@ impl Completions {
 
     /// The next finished zio with its tag, in order of completion. Waits for
     /// one, driving the devices on this thread; `None` when nothing is
-    /// outstanding.
+    /// outstanding. Inside a completion, where waiting would wait for itself,
+    /// `None` also when nothing is there yet.
     pub fn next(&self) -> Option<(u64, Finished)> {
         loop {
             if let Some(first) = self.try_next() {
                 return Some(first);
             }
-            if self.outstanding() == 0 {
+            if self.outstanding() == 0 || Context::is_executing() {
                 return None;
             }
             self.0.engine.wait_until(|me| {
@@ -89,6 +90,13 @@ impl Sink for Inner {
         for thread in waiters {
             self.engine.wake(&thread);
         }
+    }
+}
+
+impl Drop for Completions {
+    /// What was sent off goes on.
+    fn drop(&mut self) {
+        self.0.engine.submit();
     }
 }
 

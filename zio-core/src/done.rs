@@ -16,12 +16,16 @@ use crate::task::QueueKind;
 use crate::types::{ChildType, WaitType};
 use crate::zio::{Deliver, Finished, Next, Zio, ZioBox};
 
-/// The work of READY once its children are: callback, short-cut on error,
-/// parents. Parents that can go on go to a task queue, never into this thread:
+/// The work of READY once its children are: callback (of a pointer that is
+/// good), short-cut on error, parents. Parents that can go on go to a task queue, never into this thread:
 /// they may have heavy work before them.
 pub fn ready(mut zio: ZioBox) -> ZioBox {
-    if let Some(callback) = zio.ready.take() {
-        callback(&zio.bp);
+    if let Some(callback) = zio.ready.take()
+        && zio.error.is_none()
+        && contain(|| callback(&zio.bp)).is_some()
+    {
+        zio.engine().stats().panics.add(1);
+        zio.fail(Error::msg(ErrorKind::Lost, "the ready callback panicked"));
     }
     if zio.error.is_some() {
         zio.become_interlock();

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use ddt::{Copies, Decision, FreeOutcome, Key, LeadToken, Phys, SharedTable, Waiters};
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use zio_core::bp::{CHECKSUM_IDS, DVAS_MAX};
 use zio_core::{BlockPointer, Dva, Error, ErrorKind, Txg, ZioBox};
 
@@ -15,14 +15,15 @@ pub(crate) type Table = SharedTable<ZioBox>;
 /// One table for each checksum function that has been used with dedup.
 pub(crate) struct Dedup {
     tables: [OnceLock<Table>; CHECKSUM_IDS as usize],
-    /// Claims of shared blocks, one at a time: who comes second relies on the
-    /// space that the first one claims.
-    claims: Mutex<()>,
+    /// Held for writing by a claim: who comes second relies on the space that the
+    /// first one claims. Held for reading by a free: between the last reference
+    /// and the space there is no claim.
+    claims: RwLock<()>,
 }
 
 impl Dedup {
     pub(crate) fn new() -> Self {
-        Self { tables: std::array::from_fn(|_| OnceLock::new()), claims: Mutex::new(()) }
+        Self { tables: std::array::from_fn(|_| OnceLock::new()), claims: RwLock::new(()) }
     }
 
     fn table(&self, checksum: u8) -> Result<&Table, Error> {
@@ -60,10 +61,17 @@ impl Dedup {
         self.table(checksum).ok()?.fail(token).ok()
     }
 
-    /// Gives back the reference of one pointer.
-    pub(crate) fn free(&self, bp: &BlockPointer) -> Result<FreeOutcome, Error> {
+    /// Gives back the reference of one pointer; `release` does what follows
+    /// from the outcome. No claim comes between the two.
+    pub(crate) fn free(
+        &self,
+        bp: &BlockPointer,
+        release: impl FnOnce(FreeOutcome) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let dva0 = bp.dva(0).unwrap_or(Dva::EMPTY).words();
-        Ok(self.table(bp.checksum_id())?.free(&key_of(bp)?, dva0, bp.physical_birth()))
+        let (table, key) = (self.table(bp.checksum_id())?, key_of(bp)?);
+        let _beside_other_frees = self.claims.read();
+        release(table.free(&key, dva0, bp.physical_birth()))
     }
 
     /// Counts a live pointer. `claim_space` is called for the first one of a block.
@@ -74,7 +82,7 @@ impl Dedup {
     ) -> Result<(), Error> {
         let (table, key, phys) = (self.table(bp.checksum_id())?, key_of(bp)?, phys_of(bp)?);
         let copies = Copies::new(bp.copies() as u8).unwrap_or(Copies::One);
-        let _one_at_a_time = self.claims.lock();
+        let _one_at_a_time = self.claims.write();
         if table.references(&key, phys.identity()).is_none() {
             claim_space()?;
         }

@@ -71,7 +71,8 @@
 //!
 //! * A write that is done is on the device, perhaps in its cache. What was
 //!   done before a [`flush`](Pipeline::flush) *started* is durable once the flush has
-//!   *succeeded*. A flush that fails made nothing durable; it is not retried.
+//!   *succeeded*. A flush that fails made nothing durable; it is not retried, and a
+//!   later one that succeeds does not make it good: write again.
 //! * The pipeline keeps no list of blocks. A pointer is yours to keep, and it
 //!   is worth keeping durably only after its block is durable.
 //! * A pipeline opened again knows of no block. [`claim`](Pipeline::claim) every

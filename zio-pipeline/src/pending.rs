@@ -77,6 +77,9 @@ impl<T: Outcome> Pending<T> {
 
     /// Makes it part of a group: the group is done after it, and inherits its
     /// error, also that of a request that could not even be made.
+    ///
+    /// # Panics
+    /// When the group is already done, or is of another pipeline.
     pub fn under(mut self, group: &Parent) -> Self {
         self.request = match self.request {
             Ok(request) => Ok(request.under(group)),

@@ -138,6 +138,10 @@ impl Pipeline {
 
     /// Makes everything durable that was finished before the flush started, on
     /// every device. A device that fails fails the flush.
+    ///
+    /// A failed flush is not made good by a later one that succeeds: the system may
+    /// have thrown away what it could not write. What was finished since the
+    /// last flush that succeeded is to be written anew.
     pub fn flush(&self) -> Pending<()> {
         let flags = Flags::CANFAIL | Flags::DONT_RETRY;
         let zio = self.engine.make(ZioType::Ioctl, flags, Stages::IOCTL);
@@ -234,7 +238,10 @@ impl Pipeline {
         &self,
         vdev: VdevId,
     ) -> Option<vdev_queue::PerClass<vdev_queue::ClassStats>> {
-        self.shared.leaf(vdev).ok().map(|leaf| leaf.queue_stats())
+        let stats = self.shared.leaf(vdev).ok().map(|leaf| leaf.queue_stats());
+        // What others left in the queue's inbox may have been started here.
+        self.engine.submit();
+        stats
     }
 
     /// Waits until nothing is under way, driving the devices on this thread.
@@ -245,7 +252,8 @@ impl Pipeline {
 }
 
 impl Drop for Pipeline {
-    /// Waits for everything that was started. In a completion callback, whose own
+    /// Waits for everything that was started. The devices are closed with the
+    /// last of [`Completions`], handles and results that are still held. In a completion callback, whose own
     /// request is not finished yet, a thread of its own does the waiting.
     fn drop(&mut self) {
         let (engine, threads) = (Arc::clone(&self.engine), std::mem::take(&mut self.threads));

@@ -123,7 +123,8 @@ impl Write {
     }
 
     /// Calls `ready` once the pointer is final, before the data is on the
-    /// device: a parent block can be built from it.
+    /// device: a parent block can be built from it. Not called for a write that
+    /// fails before. The block must not be freed before the write is done.
     pub fn on_ready(self, ready: impl FnOnce(&BlockPointer) + Send + 'static) -> Self {
         self.with(|zio| {
             zio.on_ready(Box::new(ready));

@@ -44,7 +44,8 @@ const SUBMIT_GROUP: u32 = 4;
 /// One io_uring, shared by any number of devices and driven through [`Reactor`].
 ///
 /// Starting an I/O queues it; the fourth one queued, [`Reactor::submit`], or
-/// any [`Reactor::turn`] hands all of them to the kernel. More I/Os than
+/// any [`Reactor::turn`] hands all of them to the kernel; while a turn sleeps, each
+/// goes at once. More I/Os than
 /// the depth may be started: the rest wait their turn here.
 ///
 /// Dropping the last reference waits for everything in flight and delivers
@@ -68,6 +69,9 @@ struct Submission {
     waiting: VecDeque<Flight>,
     /// Queued, and not claimed by a thread that is handing them over.
     unsubmitted: u32,
+    /// The reaper sleeps, or is about to: it will not hand over what is queued
+    /// from here on, and may be waiting for just that.
+    reaper_sleeps: bool,
 }
 
 struct Reaper {
@@ -96,6 +100,11 @@ impl Submission {
             let Some(flight) = self.waiting.pop_front() else { return };
             self.admit(flight, kernel);
         }
+    }
+
+    /// How much must be unsubmitted before whoever starts an I/O hands over.
+    fn group(&self) -> u32 {
+        if self.reaper_sleeps { 1 } else { SUBMIT_GROUP }
     }
 
     /// Everything unsubmitted, if it is at least this much. Whoever claims
@@ -127,6 +136,7 @@ impl Ring {
                 flights: Flights::new(capacity),
                 waiting: VecDeque::new(),
                 unsubmitted: 0,
+                reaper_sleeps: false,
             }),
             reaper: Mutex::new(Reaper {
                 cq,
@@ -155,7 +165,8 @@ impl Ring {
         let claimed = {
             let mut submission = self.submission.lock();
             submission.start(flight, &self.kernel);
-            submission.claim(SUBMIT_GROUP)
+            let group = submission.group();
+            submission.claim(group)
         };
         self.hand_over(claimed, SUBMIT_GROUP);
     }
@@ -204,6 +215,7 @@ impl Ring {
                     Landed::Stray => {}
                 }
             }
+            guard.reaper_sleeps = false;
             guard.admit_waiting(&self.kernel);
             self.finishing.store(landed.len(), Ordering::Relaxed);
             guard.claim(SUBMIT_GROUP)
@@ -240,7 +252,11 @@ impl Reactor for Ring {
         let Some(mut reaper) = self.reaper.try_lock() else { return 0 };
         loop {
             let sleep = wait == Wait::Block && !self.kernel.ready(&mut reaper.cq);
-            let claimed = self.submission.lock().claim(1);
+            let claimed = {
+                let mut submission = self.submission.lock();
+                submission.reaper_sleeps = sleep;
+                submission.claim(1)
+            };
             if claimed > 0 || sleep {
                 self.enter(claimed, sleep);
             }

@@ -208,6 +208,28 @@ fn another_thread_submits_while_one_sleeps() {
 }
 
 #[test]
+fn what_is_started_while_one_sleeps_needs_nobody_to_submit_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = Ring::new(4).unwrap();
+    let disk = disk_on(&ring, &dir, "disk");
+    let receiver = Receiver::new(200);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Acquire) {
+                ring.turn(Wait::Block);
+            }
+        });
+        for ticket in 0..200 {
+            disk.start(VdevIo::new(read_op(&[512]), 0, receiver.token(ticket)));
+            until("the sleeper delivers", || receiver.answered() > ticket);
+        }
+        stop.store(true, Ordering::Release);
+        ring.wake();
+    });
+}
+
+#[test]
 fn starters_on_many_threads_and_one_reaper() {
     let dir = tempfile::tempdir().unwrap();
     let ring = Ring::new(16).unwrap();

@@ -7,7 +7,7 @@ use ddt::{Decision, FreeOutcome, LeadToken};
 use zio_core::task::Place;
 use zio_core::{
     BlockPointer, ChildSet, ChildType, Engine, Error, ErrorKind, Finished, Next, QueueKind, Stage,
-    Stages, WaitType, Zio, ZioBox, ZioType,
+    Stages, Txg, WaitType, Zio, ZioBox, ZioType,
 };
 
 use crate::dedup::point_at;
@@ -26,7 +26,7 @@ impl Stage for FreeBpInit {
         if zio.bp.is_gang() {
             zio.fail(Error::msg(ErrorKind::Unsupported, "a gang block"));
             zio.become_interlock();
-        } else if zio.bp.is_dedup() && zio.child_type() == ChildType::Logical {
+        } else if zio.bp.is_dedup() && !zio.bp.is_hole() && zio.child_type() == ChildType::Logical {
             zio.become_pipeline(Stages::DDT_FREE_PIPELINE);
         }
         Some(zio)
@@ -164,7 +164,8 @@ impl DdtWrite {
         let lead =
             zio.attachment.take().and_then(|any| any.downcast::<Lead>().ok()).map(|lead| *lead);
         let child = zio.take_finished_child();
-        if let Err(error) = lead.zip(child).map_or(Ok(()), |both| conclude(&mut zio, both)) {
+        let lost = || Err(Error::new(ErrorKind::Lost));
+        if let Err(error) = lead.zip(child).map_or_else(lost, |both| conclude(&mut zio, both)) {
             zio.fail(error);
             zio.become_interlock();
         }
@@ -199,17 +200,20 @@ impl DdtFree {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
+}
 
-    fn free(&self, zio: &Zio) -> Result<(), Error> {
-        let mut stored = zio.bp;
-        match self.shared.dedup.free(&zio.bp)? {
+/// Gives back the reference of one pointer, and the space with the last one.
+pub(crate) fn free_reference(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
+    shared.dedup.free(bp, |outcome| {
+        let mut stored = *bp;
+        match outcome {
             FreeOutcome::StillReferenced { .. } => return Ok(()),
-            FreeOutcome::LastReference { phys } => point_at(&mut stored, &phys, zio.bp.birth()),
+            FreeOutcome::LastReference { phys } => point_at(&mut stored, &phys, bp.birth()),
             // Not shared through this table: a block like any other.
             FreeOutcome::NotFound => {}
         }
-        space::free_all(&self.shared, &stored, zio.txg)
-    }
+        space::free_all(shared, &stored, txg)
+    })
 }
 
 impl Stage for DdtFree {
@@ -218,7 +222,7 @@ impl Stage for DdtFree {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if let Err(error) = self.free(&zio) {
+        if let Err(error) = free_reference(&self.shared, &zio.bp, zio.txg) {
             zio.fail(error);
         }
         Some(zio)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zio_core::{ChildSet, Done, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done};
 
 use crate::shared::Shared;
-use crate::stages::space;
+use crate::stages::{dedup, space};
 
 /// DONE.
 pub(crate) struct Settle {
@@ -21,15 +21,20 @@ impl Settle {
     /// The addresses a failed write was given go back at once: nobody has
     /// ever known them (spec 1.11 step 11).
     fn undo_allocation(&self, zio: &mut Zio) {
-        let allocated = zio.error.is_some()
+        let failed = zio.error.is_some()
             && zio.ty() == ZioType::Write
-            && zio.traced().contains(Stages::DVA_ALLOCATE)
             && !zio.flags().intersects(Flags::IO_REWRITE | Flags::NOPWRITE);
-        if allocated {
-            if let Err(error) = space::take_back_all(&self.shared, &zio.bp, zio.txg) {
-                zio.fail(error);
-            }
-            zio.bp = zio.bp_before;
+        let undone = if failed && zio.traced().contains(Stages::DVA_ALLOCATE) {
+            space::take_back_all(&self.shared, &zio.bp, zio.txg)
+        } else if failed && zio.traced().contains(Stages::DDT_WRITE) && zio.bp.copies() > 0 {
+            // It holds a reference to a shared block, and fails for another reason.
+            dedup::free_reference(&self.shared, &zio.bp, zio.txg)
+        } else {
+            return;
+        };
+        zio.bp = zio.bp_before;
+        if let Err(error) = undone {
+            zio.fail(error);
         }
     }
 }

@@ -39,6 +39,12 @@ impl DvaAllocate {
             .allocator
             .allocate(&want)
             .map_err(|full| Error::because(ErrorKind::NoSpace, full))?;
+        if dvas.len() != usize::from(zio.props.copies) {
+            // An allocator that breaks its promise; nothing of it is kept.
+            each(dvas.iter().copied(), |dva| take_back(&self.shared, dva, zio.txg))?;
+            let words = format!("{} addresses for {} copies", dvas.len(), zio.props.copies);
+            return Err(Error::msg(ErrorKind::NoSpace, words));
+        }
         for (index, dva) in dvas.iter().enumerate() {
             zio.bp.set_dva(index, *dva);
         }
@@ -130,7 +136,11 @@ impl Stage for DvaFree {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if let Err(error) = free_all(&self.shared, &zio.bp, zio.txg) {
+        let freed = match overlapping(&zio.bp) {
+            Some(dva) => Err(space_error(SpaceError::NotAllocated { dva })),
+            None => free_all(&self.shared, &zio.bp, zio.txg),
+        };
+        if let Err(error) = freed {
             zio.fail(error);
         }
         Some(zio)
@@ -141,6 +151,20 @@ fn overlap(a: Dva, b: Dva) -> bool {
     let end = |dva: Dva| dva.offset_bytes().saturating_add(dva.asize_bytes());
     a.vdev() == b.vdev() && a.offset_bytes() < end(b) && b.offset_bytes() < end(a)
 }
+
+/// The first address that lies over one before it: no pointer of ours has such,
+/// and freeing both would free somebody else's space.
+fn overlapping(bp: &BlockPointer) -> Option<Dva> {
+    let before = |index: usize| bp.dvas().take(index);
+    bp.dvas()
+        .enumerate()
+        .find(|(index, dva)| before(*index).any(|other| overlap(other, *dva)))
+        .map(|(_, dva)| dva)
+}
+
+/// Births beyond this were never written by a pool: at a thousand groups a
+/// second it is reached in 300 million years.
+const BIRTH_MAX: Txg = 1 << 63;
 
 /// DVA_CLAIM: given addresses become allocated. A dry run on every one first,
 /// so that a claim that fails changes nothing.
@@ -158,7 +182,11 @@ impl DvaClaim {
         if bp.is_gang() {
             return Err(Error::msg(ErrorKind::Unsupported, "a gang block"));
         }
-        if bp.is_dedup() {
+        let born = bp.birth().max(bp.physical_birth());
+        if born >= BIRTH_MAX {
+            return Err(Error::msg(ErrorKind::Invalid, format!("birth txg {born}")));
+        }
+        if bp.is_dedup() && !bp.is_hole() {
             // Only the first of several pointers to a shared block claims its space.
             return self.shared.dedup.claim(bp, || self.claim_space(bp, zio.txg));
         }
@@ -167,11 +195,11 @@ impl DvaClaim {
 
     fn claim_space(&self, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
         let allocator = &self.shared.allocator;
-        for (index, dva) in bp.dvas().enumerate() {
+        for dva in bp.dvas() {
             allocator.check_claim(dva).map_err(space_error)?;
-            if bp.dvas().take(index).any(|before| overlap(before, dva)) {
-                return Err(space_error(SpaceError::NotFree { dva }));
-            }
+        }
+        if let Some(dva) = overlapping(bp) {
+            return Err(space_error(SpaceError::NotFree { dva }));
         }
         for (done, dva) in bp.dvas().enumerate() {
             if let Err(error) = allocator.claim(dva, txg) {

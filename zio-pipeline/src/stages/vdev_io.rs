@@ -279,6 +279,9 @@ impl Stage for IoAssess {
             all_must_be_good(&mut zio);
         }
         if zio.error.is_none() {
+            // Written: room for the next one (spec 1.11). DONE may have to wait for
+            // children that want it.
+            zio.slots = None;
             return Some(zio);
         }
         let once_more = Flags::DONT_RETRY | Flags::IO_RETRY;
@@ -290,6 +293,7 @@ impl Stage for IoAssess {
             Engine::dispatch(zio, QueueKind::Issue, Place::Front);
             return None;
         }
+        zio.slots = None;
         zio.become_interlock();
         Some(zio)
     }

@@ -1,6 +1,12 @@
 //! What the tests share: contents, simulated machines, a device with a gate.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use vdev_disk::Memory;
@@ -154,5 +160,65 @@ impl Vdev for Gated {
             }
         }
         self.memory.start(io);
+    }
+}
+
+/// Something that ought to happen soon.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A pipeline on a temporary file.
+pub(crate) struct OnFile {
+    pub(crate) pipeline: Pipeline,
+    _dir: tempfile::TempDir,
+}
+
+impl OnFile {
+    pub(crate) fn new(threads: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = Pipeline::builder().create(dir.path().join("disk"), 128 * MIB);
+        let builder = if threads { builder.threads() } else { builder };
+        Self { pipeline: builder.build().unwrap(), _dir: dir }
+    }
+}
+
+/// Does the same on every kind of device.
+pub(crate) fn everywhere(test: impl Fn(&Pipeline)) {
+    for threads in [false, true] {
+        let file = OnFile::new(threads);
+        test(&file.pipeline);
+        file.pipeline.wait_idle();
+        assert_eq!(file.pipeline.live(), 0);
+    }
+    let memory = on_memory(128 * MIB);
+    test(&memory);
+    assert_eq!(memory.live(), 0);
+}
+
+pub(crate) fn write(pipeline: &Pipeline, seed: u64) -> BlockPointer {
+    pipeline.write(noise(seed, 4096)).wait().unwrap()
+}
+
+struct Unpark(thread::Thread, AtomicBool);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.1.store(true, Ordering::SeqCst);
+        self.0.unpark();
+    }
+}
+
+/// An executor of one page: polls again when woken.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let woken = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
+            return value;
+        }
+        while !woken.1.swap(false, Ordering::SeqCst) {
+            thread::park();
+        }
     }
 }

@@ -220,3 +220,24 @@ fn a_salted_block_needs_its_salt() {
     drop(pipeline);
     assert!(open([1; 32]).read(&salted).wait().unwrap() == bytes);
 }
+
+/// A write that shares a block and then fails, because of a child, gives its
+/// reference back.
+#[test]
+fn a_write_that_fails_after_sharing_gives_its_reference_back() {
+    let pipeline = on_memory(32 * MIB);
+    let bytes = noise(1, 8192);
+    let first = dedup(&pipeline, &bytes).wait().unwrap();
+    for shared in [true, false] {
+        let again = if shared { bytes.clone() } else { noise(2, 8192) };
+        let write = dedup(&pipeline, &again);
+        let parent = write.as_parent().unwrap();
+        let full = pipeline.write(noise(4, 16 << 20)).copies(3).under(&parent);
+        full.nowait(|result| drop(result.map(drop).unwrap_err()));
+        assert_eq!(write.wait().unwrap_err().kind(), ErrorKind::NoSpace);
+        assert_eq!(pipeline.dedup_references(), 1, "shared: {shared}");
+        assert_eq!(pipeline.allocated_bytes(), 8192, "shared: {shared}");
+    }
+    pipeline.free(&first).wait().unwrap();
+    assert_eq!(pipeline.allocated_bytes(), 0);
+}

@@ -137,12 +137,39 @@ fn new_blocks_are_younger_than_claimed_ones() {
     assert_eq!(pipeline.end_txg(), u64::MAX);
     assert_eq!(pipeline.txg(), u64::MAX);
     drop(pipeline);
+    // Nobody wrote that: a damaged pointer must not carry the pool there.
     let pipeline = open(1);
-    pipeline.claim(&last).wait().unwrap();
-    assert_eq!(pipeline.txg(), u64::MAX);
-    let next = pipeline.write(noise(4, 512)).wait().unwrap();
-    let checked = pipeline.check(&BlockPointer::from_bytes(&next.to_bytes())).unwrap();
-    assert!(pipeline.read(&checked).wait().unwrap() == noise(4, 512));
+    assert_eq!(pipeline.claim(&last).wait().unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!((pipeline.txg(), pipeline.allocated_bytes()), (1, 0));
+}
+
+#[test]
+fn a_write_gives_its_place_in_the_throttle_back_before_its_children_are_done() {
+    let pipeline = Arc::new(on_memory(64 * MIB));
+    let write = pipeline.write(noise(1, 16 << 20));
+    let (parent, inner) = (write.as_parent().unwrap(), Arc::clone(&pipeline));
+    let write = write.on_ready(move |_| {
+        inner.write(noise(2, 8192)).under(&parent).nowait(|result| drop(result.unwrap()));
+    });
+    write.wait().unwrap();
+    assert_eq!(pipeline.allocated_bytes(), (16 << 20) + 8192);
+}
+
+#[test]
+fn a_write_that_fails_never_says_that_its_pointer_is_ready() {
+    let pipeline = on_memory(8 * MIB);
+    let write = pipeline.write(noise(1, 8 << 20)).on_ready(|bp| panic!("{bp} is not ready"));
+    assert_eq!(write.wait().unwrap_err().kind(), ErrorKind::NoSpace);
+}
+
+#[test]
+fn addresses_that_overlap_are_not_freed() {
+    let pipeline = on_memory(64 * MIB);
+    let mut bp = pipeline.write(noise(1, 8192)).copies(2).wait().unwrap();
+    let held = pipeline.allocated_bytes();
+    bp.set_dva(1, bp.dva(0).unwrap());
+    assert_eq!(pipeline.free(&bp).wait().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(pipeline.allocated_bytes(), held);
 }
 
 #[test]
