@@ -183,8 +183,10 @@ fn a_wake_up_reaches_a_sleeper() {
     });
 }
 
+/// What one thread starts while another sleeps in a turn arrives there,
+/// whether the starter submits it or not.
 #[test]
-fn another_thread_submits_while_one_sleeps() {
+fn another_thread_starts_while_one_sleeps() {
     let dir = tempfile::tempdir().unwrap();
     let ring = Ring::new(4).unwrap();
     let disk = disk_on(&ring, &dir, "disk");
@@ -198,30 +200,10 @@ fn another_thread_submits_while_one_sleeps() {
         });
         for ticket in 0..200 {
             disk.start(VdevIo::new(read_op(&[512]), 0, receiver.token(ticket)));
-            ring.submit();
+            if ticket % 2 == 0 {
+                ring.submit();
+            }
             // While somebody else turns, this one does not.
-            until("the sleeper delivers", || receiver.answered() > ticket);
-        }
-        stop.store(true, Ordering::Release);
-        ring.wake();
-    });
-}
-
-#[test]
-fn what_is_started_while_one_sleeps_needs_nobody_to_submit_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let ring = Ring::new(4).unwrap();
-    let disk = disk_on(&ring, &dir, "disk");
-    let receiver = Receiver::new(200);
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Acquire) {
-                ring.turn(Wait::Block);
-            }
-        });
-        for ticket in 0..200 {
-            disk.start(VdevIo::new(read_op(&[512]), 0, receiver.token(ticket)));
             until("the sleeper delivers", || receiver.answered() > ticket);
         }
         stop.store(true, Ordering::Release);
