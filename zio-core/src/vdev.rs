@@ -305,10 +305,11 @@ pub trait Vdev: Send + Sync + fmt::Debug {
 /// [`Reactor::turn`] is called by one thread at a time (the holder of the
 /// reaper role); [`Reactor::submit`] and [`Reactor::wake`] by any.
 pub trait Reactor: Send + Sync {
-    /// Hands started I/O to the device, then handles the answers that are
-    /// there, on this thread. With [`Wait::Block`] and none there, sleeps until
+    /// Hands started I/O to the device, then handles answers that are there, all
+    /// or a few of them, on this thread. With [`Wait::Block`] and none there, sleeps until
     /// one arrives or [`Reactor::wake`] is called. New I/O that is started while
-    /// answers are handled goes to the device in small groups.
+    /// answers are handled goes to the device in small groups; a few of it may still
+    /// be with the reactor on return.
     ///
     /// Returns the number of answers handled.
     fn turn(&self, wait: Wait) -> usize;

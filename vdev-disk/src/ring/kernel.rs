@@ -140,10 +140,10 @@ impl Kernel {
         !unsafe { self.uring.completion_shared() }.is_empty()
     }
 
-    /// Takes the answers that are there.
-    pub(super) fn drain(&self, _: &mut CqKey, out: &mut Vec<Cqe>) {
+    /// Takes the answers that are there, `most` of them at most.
+    pub(super) fn drain(&self, _: &mut CqKey, out: &mut Vec<Cqe>, most: usize) {
         // SAFETY: the caller holds the one CqKey by &mut, so no other CompletionQueue exists.
         let cq = unsafe { self.uring.completion_shared() };
-        out.extend(cq.map(|e| Cqe { user_data: e.user_data(), result: e.result() }));
+        out.extend(cq.take(most).map(|e| Cqe { user_data: e.user_data(), result: e.result() }));
     }
 }
