@@ -6,8 +6,8 @@ use std::sync::Arc;
 use transform::{BlockRules, Compression, Packed, compress_block, decompress};
 use zio_core::bp::{COMPRESSION_OFF, Embedded, Properties};
 use zio_core::{
-    BlockPointer, ChildSet, ChildType, Data, Error, ErrorKind, Flags, Next, Stage, Stages,
-    WaitType, Zio, ZioBox,
+    BlockPointer, BufferPool, ChildSet, ChildType, Data, Error, ErrorKind, Flags, Next, Segment,
+    Stage, Stages, WaitType, Zio, ZioBox,
 };
 
 use crate::props;
@@ -87,20 +87,21 @@ fn undo_compress(zio: &Zio, current: Data, lsize_bytes: usize) -> Result<Data, E
     let compression = Compression::from_id(zio.bp.compression())
         .map_err(|error| Error::because(ErrorKind::Unsupported, error))?;
     let pool = zio.engine().buffers();
-    let gathered;
-    let src = match current.contiguous() {
-        Some(whole) => whole,
-        None => {
-            let mut whole = pool.take(current.len());
-            current.copy_to(&mut whole);
-            gathered = whole;
-            &gathered
-        }
-    };
+    let src = gather(&current, pool);
     let mut out = pool.take(lsize_bytes);
-    with_scratch(|scratch| decompress(compression, src, &mut out, scratch))
+    with_scratch(|scratch| decompress(compression, &src, &mut out, scratch))
         .map_err(|error| Error::because(ErrorKind::Io, error))?;
     Ok(out.into())
+}
+
+/// The block in one piece, as the codecs want it. Copies only if it is not in one.
+fn gather(data: &Data, pool: &BufferPool) -> Segment {
+    if let [one] = data.segments() {
+        return one.clone();
+    }
+    let mut whole = pool.take(data.len());
+    data.copy_to(&mut whole);
+    whole.freeze()
 }
 
 /// WRITE_BP_INIT: the pointer as it was is remembered for the comparison of
@@ -142,19 +143,10 @@ impl WriteCompress {
                 may_embed: zio.props.level == 0 && !zio.props.dedup,
             };
             let pool = zio.engine().buffers().clone();
-            let gathered;
-            let src = match zio.data.contiguous() {
-                Some(whole) => whole,
-                None => {
-                    let mut whole = pool.take(zio.data.len());
-                    zio.data.copy_to(&mut whole);
-                    gathered = whole;
-                    &gathered
-                }
-            };
+            let src = gather(&zio.data, &pool);
             let mut out = pool.take(src.len());
             let packed =
-                with_scratch(|scratch| compress_block(compression, src, &mut out, rules, scratch));
+                with_scratch(|scratch| compress_block(compression, &src, &mut out, rules, scratch));
             match packed {
                 Packed::Hole => {
                     self.become_hole(zio);
