@@ -77,6 +77,8 @@ impl ErrorKind {
 pub struct Place {
     /// Top-level vdev.
     pub vdev: Option<VdevId>,
+    /// Leaf within it, where it has several.
+    pub leaf: Option<u32>,
     /// Offset in bytes, within the vdev's data area.
     pub offset_bytes: Option<u64>,
     /// Length in bytes.
@@ -132,6 +134,7 @@ impl Error {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.place = Place {
                 vdev: inner.place.vdev.or(place.vdev),
+                leaf: inner.place.leaf.or(place.leaf),
                 offset_bytes: inner.place.offset_bytes.or(place.offset_bytes),
                 len_bytes: inner.place.len_bytes.or(place.len_bytes),
             };
@@ -173,6 +176,9 @@ impl fmt::Display for Error {
         f.write_str(self.0.kind.name())?;
         if let Some(vdev) = self.0.place.vdev {
             write!(f, " on {vdev}")?;
+        }
+        if let Some(leaf) = self.0.place.leaf {
+            write!(f, ", leaf {leaf}")?;
         }
         if let Some(offset) = self.0.place.offset_bytes {
             write!(f, " at offset {offset:#x}")?;

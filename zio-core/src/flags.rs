@@ -69,6 +69,8 @@ bitflags::bitflags! {
         const REEXECUTED = 1 << 29;
         /// Made by the device queue on behalf of others.
         const DELEGATED = 1 << 30;
+        /// A read that leaves bad copies as they are.
+        const DONT_REPAIR = 1 << 31;
     }
 }
 
@@ -94,7 +96,8 @@ impl Flags {
         .union(Self::DONT_CACHE)
         .union(Self::NODATA)
         .union(Self::INDUCE_DAMAGE)
-        .union(Self::IO_ALLOCATING);
+        .union(Self::IO_ALLOCATING)
+        .union(Self::DONT_REPAIR);
 
     /// What a vdev child takes from its parent.
     pub const VDEV_INHERIT: Self = Self::LOGICAL_INHERIT

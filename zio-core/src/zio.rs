@@ -164,6 +164,8 @@ pub struct Zio {
     pub props: WriteProps,
     /// Device of a vdev child.
     pub vdev: Option<VdevId>,
+    /// Which leaf of that device, where it has several.
+    pub leaf: Option<u32>,
     /// Offset in bytes within the device's data area.
     pub offset_bytes: u64,
     /// The device's answer, until a stage takes it.
@@ -172,8 +174,10 @@ pub struct Zio {
     pub slots: Option<Slots>,
     /// Index of this child among its siblings (DVA number, gang slot).
     pub slot: u32,
-    /// Bit set of copies already tried.
-    pub tried: u32,
+    /// Bit set of the places of the block already tried.
+    pub tried: u64,
+    /// Those of them that did not give the block.
+    pub bad: u64,
     /// Private state of a family of stages.
     pub attachment: Option<Box<dyn Any + Send>>,
 }
@@ -208,11 +212,13 @@ impl Zio {
             lsize_bytes: 0,
             props: WriteProps::default(),
             vdev: None,
+            leaf: None,
             offset_bytes: 0,
             answer: None,
             slots: None,
             slot: 0,
             tried: 0,
+            bad: 0,
             attachment: None,
         })
     }
@@ -270,11 +276,13 @@ impl Zio {
         self.lsize_bytes = 0;
         self.props = WriteProps::default();
         self.vdev = None;
+        self.leaf = None;
         self.offset_bytes = 0;
         self.answer = None;
         self.slots = None;
         self.slot = 0;
         self.tried = 0;
+        self.bad = 0;
         self.attachment = None;
     }
 
@@ -332,6 +340,7 @@ impl Zio {
     pub fn place(&self) -> Place {
         Place {
             vdev: self.vdev,
+            leaf: self.leaf,
             offset_bytes: self.vdev.map(|_| self.offset_bytes),
             len_bytes: (self.size_bytes > 0).then_some(self.size_bytes as u64),
         }

@@ -414,7 +414,7 @@ fn nodata_skips_the_device() {
         let mut zio = engine.make(ZioType::Write, Flags::NODATA, Stages::WRITE_PHYS);
         zio.bp.set_dva(0, zio_core::Dva::new(VdevId(0), 0, 512).with_gang(gang));
         let finished = Request::new(zio).wait().unwrap();
-        assert_eq!(finished.get().tried, u32::from(gang));
+        assert_eq!(finished.get().tried, u64::from(gang));
         assert_eq!(finished.get().flags().contains(Flags::NODATA), !gang);
     }
     engine.close();

@@ -1,11 +1,12 @@
 //! Building a pipeline: devices, space, queues, threads.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use checksum::Salt;
 use metaslab::Metaslabs;
+use smallvec::{SmallVec, smallvec};
 use taskq::{Service, Taskq};
 use vdev_disk::{Disk, DiskTask, OpenError, OpenOptions, Ring, RingError};
 use vdev_queue::Class;
@@ -15,10 +16,12 @@ use zio_core::{
 };
 
 use crate::clock::Clock;
-use crate::leaf::{Leaf, LeafSpace};
+use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
+use crate::source::{Mirror, Source};
 use crate::stages;
+use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev};
 
 /// Start of the data area on every leaf (spec 8.5): two labels and 3.5 MiB in reserve.
 pub const DATA_START_BYTES: u64 = 4 << 20;
@@ -77,6 +80,14 @@ pub enum BuildError {
         /// The device's sector.
         sector_bytes: u32,
     },
+    /// A mirror of no leaf, or of too many.
+    #[error("{vdev} is a mirror of {leaves} leaves; it has 1 to {max}", max = MIRROR_LEAVES_MAX)]
+    Mirror {
+        /// The vdev.
+        vdev: VdevId,
+        /// How many leaves were given.
+        leaves: usize,
+    },
     /// The queue's configuration contradicts itself.
     #[error("device queue")]
     Queue(#[from] vdev_queue::ConfigError),
@@ -99,9 +110,9 @@ pub(crate) struct Threads {
 /// What does the I/O of files where there is no ring.
 type FilePool = Arc<Taskq<DiskTask>>;
 
-/// The devices, in order.
+/// The leaves of each vdev, in order.
 struct Opened {
-    vdevs: Vec<Arc<dyn Vdev>>,
+    vdevs: Vec<SmallVec<[Arc<dyn Vdev>; 1]>>,
     pool: Option<FilePool>,
 }
 
@@ -114,14 +125,10 @@ impl Drop for Threads {
     }
 }
 
-enum Source {
-    File { path: PathBuf, options: OpenOptions },
-    Vdev(Arc<dyn Vdev>),
-}
-
 /// Collects what a pipeline is made of. See [`Pipeline::builder`].
 pub struct Builder {
-    sources: Vec<Source>,
+    /// The leaves of each vdev.
+    sources: Vec<SmallVec<[Source; 1]>>,
     ashift: Option<u32>,
     salt: Salt,
     txg: Txg,
@@ -133,6 +140,7 @@ pub struct Builder {
     clock: Clock,
     threads: bool,
     hand_over: bool,
+    large_gang_headers: bool,
 }
 
 impl Builder {
@@ -150,6 +158,7 @@ impl Builder {
             clock: Clock::system(),
             threads: false,
             hand_over: true,
+            large_gang_headers: false,
         }
     }
 
@@ -168,15 +177,25 @@ impl Builder {
     /// Adds a file or device with options of its own. All files share one
     /// ring, whatever the options say.
     #[must_use]
-    pub fn file_with(mut self, path: impl AsRef<Path>, options: OpenOptions) -> Self {
-        self.sources.push(Source::File { path: path.as_ref().to_owned(), options });
-        self
+    pub fn file_with(self, path: impl AsRef<Path>, options: OpenOptions) -> Self {
+        self.alone(Source::file(path, options))
     }
 
     /// Adds any device.
     #[must_use]
-    pub fn vdev(mut self, vdev: Arc<dyn Vdev>) -> Self {
-        self.sources.push(Source::Vdev(vdev));
+    pub fn vdev(self, vdev: Arc<dyn Vdev>) -> Self {
+        self.alone(Source::Vdev(vdev))
+    }
+
+    fn alone(mut self, source: Source) -> Self {
+        self.sources.push(smallvec![source]);
+        self
+    }
+
+    /// Adds a mirror: one vdev of several leaves that hold the same.
+    #[must_use]
+    pub fn mirror(mut self, mirror: Mirror) -> Self {
+        self.sources.push(mirror.leaves);
         self
     }
 
@@ -258,6 +277,15 @@ impl Builder {
         self
     }
 
+    /// Write gang headers as large as the unit of allocation instead of 512 bytes:
+    /// 31 pieces to a header in units of 4 KiB, not three. Reading takes both. Only
+    /// newer versions of OpenZFS know the large ones.
+    #[must_use]
+    pub fn large_gang_headers(mut self) -> Self {
+        self.large_gang_headers = true;
+        self
+    }
+
     /// Use blocking system calls on threads instead of io_uring. That is
     /// also what happens by itself where the system refuses io_uring.
     #[must_use]
@@ -284,27 +312,17 @@ impl Builder {
             return Err(BuildError::NoDevice);
         }
         let buffers = BufferPool::new();
-        let mut leaves = Vec::with_capacity(vdevs.len());
-        for (id, vdev) in vdevs.iter().enumerate() {
-            let space = leaf_space(vdev, self.ashift)?;
-            let config = match &self.queue {
-                Some(config) => config.clone(),
-                None if vdev.geometry().rotational => vdev_queue::Config::default(),
-                None => fast_leaf_queue(),
-            };
-            let id = VdevId(id as u32);
-            let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
-            let leaf = Leaf::new(id, vdev, space, config, clock, buffers.clone())?;
-            leaves.push(Arc::new(leaf));
-        }
+        let tops = (vdevs.iter().enumerate())
+            .map(|(id, leaves)| self.top_vdev(VdevId(id as u32), leaves, &buffers))
+            .collect::<Result<Vec<_>, _>>()?;
         let (allocator, metaslabs) = match self.allocator {
-            Some(given) => (given, None),
+            Some(ref given) => (Arc::clone(given), None),
             None => {
-                let own = Arc::new(self.make_allocator(&leaves)?);
+                let own = Arc::new(self.make_allocator(&tops)?);
                 (Arc::clone(&own) as Arc<dyn Allocator>, Some(own))
             }
         };
-        let shared = Arc::new(Shared::new(leaves, allocator, &self.salt, self.txg));
+        let shared = Arc::new(Shared::new(tops, allocator, &self.salt, self.txg, self.large_gang_headers));
         let own_threads = self.task_queue.is_none();
         let queue = self.task_queue.unwrap_or_else(|| {
             let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -313,7 +331,7 @@ impl Builder {
         let engine = Engine::new(Parts {
             stages: stages::all(&shared),
             queue,
-            reactors: distinct_reactors(&vdevs),
+            reactors: distinct_reactors(vdevs.iter().flatten()),
             buffers,
             shared: Arc::clone(&shared) as Arc<_>,
             hand_over: self.hand_over,
@@ -323,21 +341,53 @@ impl Builder {
         Ok(Pipeline::new(engine, shared, metaslabs, self.defaults, threads))
     }
 
-    fn make_allocator(&self, leaves: &[Arc<Leaf>]) -> Result<Metaslabs, BuildError> {
+    /// A vdev of these leaves, which all have room for the same units.
+    fn top_vdev(
+        &self,
+        id: VdevId,
+        leaves: &[Arc<dyn Vdev>],
+        buffers: &BufferPool,
+    ) -> Result<TopVdev, BuildError> {
+        if !(1..=MIRROR_LEAVES_MAX).contains(&leaves.len()) {
+            return Err(BuildError::Mirror { vdev: id, leaves: leaves.len() });
+        }
+        let spaces = leaves
+            .iter()
+            .map(|leaf| leaf_space(leaf, self.ashift))
+            .collect::<Result<SmallVec<[_; 1]>, _>>()?;
+        let ashift = spaces.iter().map(|space| space.ashift).max().unwrap_or(9);
+        let mut made = SmallVec::new();
+        for (number, (vdev, space)) in leaves.iter().zip(spaces).enumerate() {
+            let config = match &self.queue {
+                Some(config) => config.clone(),
+                None if vdev.geometry().rotational => vdev_queue::Config::default(),
+                None => fast_leaf_queue(),
+            };
+            let place =
+                LeafPlace { vdev: id, leaf: (leaves.len() > 1).then_some(number as u32) };
+            let space = LeafSpace { ashift, ..space };
+            let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
+            made.push(Arc::new(Leaf::new(place, vdev, space, config, clock, buffers.clone())?));
+        }
+        Ok(TopVdev::new(id, made))
+    }
+
+    fn make_allocator(&self, vdevs: &[TopVdev]) -> Result<Metaslabs, BuildError> {
         let space = Metaslabs::new(metaslab::Config {
             defer_txgs: self.defer_txgs,
-            reserve_bytes_max: Some(THROTTLE_BYTES_MAX * leaves.len() as u64),
+            reserve_bytes_max: Some(THROTTLE_BYTES_MAX * vdevs.len() as u64),
             ..metaslab::Config::default()
         });
-        for leaf in leaves {
-            space.add_vdev(leaf.id(), leaf.data_bytes(), leaf.ashift())?;
+        for vdev in vdevs {
+            space.add_vdev(vdev.id(), vdev.data_bytes(), vdev.ashift())?;
         }
         Ok(space)
     }
 
     /// Opens the files, all on one ring, or on the threads of one pool where there is none.
     fn open(&self) -> Result<Opened, BuildError> {
-        let files = self.sources.iter().filter(|s| matches!(s, Source::File { .. })).count();
+        let sources = || self.sources.iter().flatten();
+        let files = sources().filter(|s| matches!(s, Source::File { .. })).count();
         let ring = match (files, self.threads) {
             (0, _) | (_, true) => None,
             _ => match Ring::new(RING_DEPTH) {
@@ -350,20 +400,21 @@ impl Builder {
             let workers = (8 * files).min(32);
             Taskq::new(taskq::Config::single("psync", workers))
         });
-        let mut vdevs: Vec<Arc<dyn Vdev>> = Vec::with_capacity(self.sources.len());
-        for source in &self.sources {
-            vdevs.push(match source {
-                Source::Vdev(vdev) => Arc::clone(vdev),
-                Source::File { path, options } => {
-                    let options = match (&ring, &pool) {
-                        (Some(ring), _) => options.clone().ring(Arc::clone(ring)),
-                        (None, Some(pool)) => options.clone().pool(Arc::clone(pool) as Arc<_>),
-                        (None, None) => options.clone(),
-                    };
-                    Arc::new(Disk::open(path, &options)?)
-                }
-            });
-        }
+        let open = |source: &Source| -> Result<Arc<dyn Vdev>, BuildError> {
+            let (path, options) = match source {
+                Source::Vdev(vdev) => return Ok(Arc::clone(vdev)),
+                Source::File { path, options } => (path, options),
+            };
+            let options = match (&ring, &pool) {
+                (Some(ring), _) => options.clone().ring(Arc::clone(ring)),
+                (None, Some(pool)) => options.clone().pool(Arc::clone(pool) as Arc<_>),
+                (None, None) => options.clone(),
+            };
+            Ok(Arc::new(Disk::open(path, &options)?))
+        };
+        let vdevs = (self.sources.iter())
+            .map(|leaves| leaves.iter().map(open).collect::<Result<SmallVec<_>, _>>())
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Opened { vdevs, pool })
     }
 }
@@ -417,9 +468,11 @@ fn fast_leaf_queue() -> vdev_queue::Config {
     config
 }
 
-fn distinct_reactors(vdevs: &[Arc<dyn Vdev>]) -> Vec<Arc<dyn Reactor>> {
+fn distinct_reactors<'a>(
+    vdevs: impl Iterator<Item = &'a Arc<dyn Vdev>>,
+) -> Vec<Arc<dyn Reactor>> {
     let mut reactors: Vec<Arc<dyn Reactor>> = Vec::new();
-    for reactor in vdevs.iter().filter_map(|vdev| vdev.reactor()) {
+    for reactor in vdevs.filter_map(|vdev| vdev.reactor()) {
         if !reactors.iter().any(|known| Arc::ptr_eq(known, &reactor)) {
             reactors.push(reactor);
         }

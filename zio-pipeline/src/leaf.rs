@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -32,7 +32,7 @@ const MERGED_PIECES_MAX: usize = 2;
 
 /// A device of the pool.
 pub(crate) struct Leaf {
-    id: VdevId,
+    place: LeafPlace,
     vdev: Arc<dyn Vdev>,
     geometry: Geometry,
     data_start_bytes: u64,
@@ -44,11 +44,13 @@ pub(crate) struct Leaf {
     flights: Mutex<Vec<Arc<Flight>>>,
     /// The device said that it has no write cache to flush.
     flush_unsupported: AtomicBool,
+    /// I/Os started and not answered; counted for leaves of a mirror only.
+    load: AtomicU32,
 }
 
 impl Leaf {
     pub(crate) fn new(
-        id: VdevId,
+        place: LeafPlace,
         vdev: Arc<dyn Vdev>,
         space: LeafSpace,
         queue: Config,
@@ -56,7 +58,7 @@ impl Leaf {
         buffers: BufferPool,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
-            id,
+            place,
             geometry: vdev.geometry(),
             vdev,
             data_start_bytes: space.data_start_bytes,
@@ -67,11 +69,28 @@ impl Leaf {
             buffers,
             flights: Mutex::new(Vec::new()),
             flush_unsupported: AtomicBool::new(false),
+            load: AtomicU32::new(0),
         })
     }
 
-    pub(crate) fn id(&self) -> VdevId {
-        self.id
+    pub(crate) fn place(&self) -> LeafPlace {
+        self.place
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.geometry.read_only
+    }
+
+    /// What it has to do, for the choice between the leaves of a mirror.
+    pub(crate) fn load(&self) -> u32 {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// The device has answered an I/O.
+    pub(crate) fn answered(&self) {
+        if self.place.leaf.is_some() {
+            self.load.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Bytes that blocks can stand in.
@@ -118,6 +137,9 @@ impl Leaf {
     /// Sends an I/O of `zio`'s kind to the device: `op` at `offset_bytes` of
     /// the data area. `token` is whose answer it is.
     pub(crate) fn start(self: &Arc<Self>, about: &IoAbout, op: VdevOp, token: Token) {
+        if self.place.leaf.is_some() {
+            self.load.fetch_add(1, Ordering::Relaxed);
+        }
         let offset_bytes = about.offset_bytes.saturating_add(self.data_start_bytes);
         let io = VdevIo::new(op, offset_bytes, token);
         let Some((class, kind)) = about.class.zip(about.kind) else {
@@ -197,11 +219,19 @@ impl Leaf {
 impl std::fmt::Debug for Leaf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Leaf")
-            .field("id", &self.id)
+            .field("place", &self.place)
             .field("vdev", &self.vdev)
             .field("data_bytes", &self.data_bytes)
             .finish_non_exhaustive()
     }
+}
+
+/// Which leaf it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeafPlace {
+    pub(crate) vdev: VdevId,
+    /// Number within a mirror; none where the vdev is this one device.
+    pub(crate) leaf: Option<u32>,
 }
 
 /// Where blocks stand on a device.

@@ -125,18 +125,25 @@ mod builder;
 mod clock;
 mod cost;
 mod dedup;
+mod heal;
 mod leaf;
 mod pending;
 mod pipeline;
 mod props;
+mod read;
 mod shared;
+mod source;
 mod stages;
+mod top_vdev;
 
 pub use builder::{BuildError, Builder, DATA_START_BYTES};
 pub use checksum::Algorithm as Checksum;
+pub use heal::Healed;
 pub use pending::{Awaited, Outcome, Pending, Started};
 pub use pipeline::{IntoData, Pipeline, Root};
 pub use props::Write;
+pub use read::Read;
+pub use source::Mirror;
 pub use transform::{Compression, GzipLevel, ZstdLevel};
 pub use vdev_disk::OpenOptions;
 pub use zio_core::{

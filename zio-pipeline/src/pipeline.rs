@@ -12,8 +12,10 @@ use zio_core::{
 };
 
 use crate::builder::{Builder, Threads};
+use crate::heal::Healed;
 use crate::pending::Pending;
 use crate::props::Write;
+use crate::read::Read;
 use crate::shared::Shared;
 
 /// Checksummed, compressed, deduplicated, scheduled block I/O over one or more
@@ -73,7 +75,10 @@ impl Pipeline {
     // -- Operations. --
 
     /// Reads a block; ends in its data, verified, as it was written.
-    pub fn read(&self, bp: &BlockPointer) -> Pending<Data> {
+    ///
+    /// Bad copies met on the way are written anew from the good one, unless the read
+    /// [is told not to](Read::repair).
+    pub fn read(&self, bp: &BlockPointer) -> Read {
         let mut zio = self.engine.make(ZioType::Read, Flags::CANFAIL, Stages::READ);
         zio.bp = *bp;
         zio.bp_before = *bp;
@@ -130,6 +135,9 @@ impl Pipeline {
 
     fn on_space(&self, ty: ZioType, bp: &BlockPointer, pipeline: Stages) -> Pending<()> {
         let mut zio = self.engine.make(ty, Flags::CANFAIL, pipeline);
+        if ty == ZioType::Claim && bp.is_gang() {
+            zio.add_stages(Stages::GANG);
+        }
         zio.bp = *bp;
         zio.bp_before = *bp;
         zio.txg = self.shared.txg();
@@ -158,7 +166,7 @@ impl Pipeline {
     }
 
     fn make_trim(&self, vdev: VdevId, offset: u64, len_bytes: u64) -> Result<Request, Error> {
-        let unit_bytes = self.shared.leaf(vdev)?.unit_bytes();
+        let unit_bytes = self.shared.vdev(vdev)?.unit_bytes();
         let aligned = offset.is_multiple_of(unit_bytes) && len_bytes.is_multiple_of(unit_bytes);
         if !aligned || len_bytes == 0 || len_bytes > Dva::ASIZE_BYTES_MAX {
             return Err(Error::msg(
@@ -233,15 +241,22 @@ impl Pipeline {
         self.engine.stats()
     }
 
-    /// What a device's queue has done; `None` if there is no such device.
+    /// What the queue of a leaf has done: `leaf` counts within the vdev, and is 0
+    /// where the vdev is one device. `None` if there is no such device.
     pub fn queue_stats(
         &self,
         vdev: VdevId,
+        leaf: usize,
     ) -> Option<vdev_queue::PerClass<vdev_queue::ClassStats>> {
-        let stats = self.shared.leaf(vdev).ok().map(|leaf| leaf.queue_stats());
+        let stats = self.shared.vdev(vdev).ok()?.leaves().get(leaf).map(|leaf| leaf.queue_stats());
         // What others left in the queue's inbox may have been started here.
         self.engine.submit();
         stats
+    }
+
+    /// What reads have repaired so far.
+    pub fn healed(&self) -> Healed {
+        self.shared.heal.so_far()
     }
 
     /// Waits until nothing is under way, driving the devices on this thread.
@@ -272,7 +287,7 @@ impl Drop for Pipeline {
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pipeline")
-            .field("leaves", &self.shared.leaves)
+            .field("vdevs", &self.shared.vdevs)
             .field("txg", &self.txg())
             .field("live", &self.live())
             .finish_non_exhaustive()

@@ -6,36 +6,44 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use checksum::{Algorithm, Context, Salt};
 use transform::{Compression, Scratch, ZstdLevel};
-use zio_core::bp::PoolShape;
-use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, WriteProps};
+use zio_core::bp::{GANG_HEADER_BYTES, PoolShape};
+use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, WriteProps, Zio};
 
 use crate::dedup::Dedup;
+use crate::heal::Heal;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
+use crate::top_vdev::TopVdev;
 
 /// What the stages of one pipeline share.
 pub(crate) struct Shared {
-    pub(crate) leaves: Vec<Arc<Leaf>>,
+    pub(crate) vdevs: Vec<TopVdev>,
     pub(crate) allocator: Arc<dyn Allocator>,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) dedup: Dedup,
     pub(crate) checksums: Checksums,
+    pub(crate) heal: Heal,
+    /// Gang headers as large as their unit of allocation, not of 512 bytes.
+    large_gang_headers: bool,
     txg: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(
-        leaves: Vec<Arc<Leaf>>,
+        vdevs: Vec<TopVdev>,
         allocator: Arc<dyn Allocator>,
         salt: &Salt,
         txg: Txg,
+        large_gang_headers: bool,
     ) -> Self {
         Self {
-            leaves,
+            vdevs,
             throttle: Throttle::new(Arc::clone(&allocator)),
             allocator,
             dedup: Dedup::new(),
             checksums: Checksums::new(salt),
+            heal: Heal::default(),
+            large_gang_headers,
             txg: AtomicU64::new(txg.max(1)),
         }
     }
@@ -58,36 +66,63 @@ impl Shared {
 
     /// # Errors
     /// [`ErrorKind::DeviceGone`] when there is no such vdev.
-    pub(crate) fn leaf(&self, vdev: VdevId) -> Result<&Arc<Leaf>, Error> {
-        self.leaves.get(vdev.0 as usize).ok_or_else(|| {
-            let there = self.leaves.len();
+    pub(crate) fn vdev(&self, vdev: VdevId) -> Result<&TopVdev, Error> {
+        self.vdevs.get(vdev.0 as usize).ok_or_else(|| {
+            let there = self.vdevs.len();
             Error::msg(ErrorKind::DeviceGone, format!("{vdev} of a pool of {there}"))
+        })
+    }
+
+    /// Every leaf of every vdev.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = &Arc<Leaf>> {
+        self.vdevs.iter().flat_map(TopVdev::leaves)
+    }
+
+    /// The leaf that a zio of a device is for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceGone`] when there is no such vdev or leaf.
+    pub(crate) fn leaf_of(&self, zio: &Zio) -> Result<&Arc<Leaf>, Error> {
+        let vdev = zio.vdev.ok_or_else(|| Error::new(ErrorKind::Invalid))?;
+        let leaf = zio.leaf.unwrap_or(0);
+        self.vdev(vdev)?.leaves().get(leaf as usize).ok_or_else(|| {
+            Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}"))
         })
     }
 
     /// Smallest unit of allocation of all vdevs, as a shift (spec 2.4).
     pub(crate) fn ashift_min(&self) -> u32 {
-        self.leaves.iter().map(|leaf| leaf.ashift()).min().unwrap_or(9)
+        self.vdevs.iter().map(TopVdev::ashift).min().unwrap_or(9)
     }
 
-    /// The leaf an address names, if the whole extent lies inside its data
+    /// Bytes of a gang header that is to be written at these addresses: what
+    /// every reader knows, or as much as there is room for.
+    pub(crate) fn gang_header_bytes(&self, headers: &[Dva]) -> usize {
+        if !self.large_gang_headers {
+            return GANG_HEADER_BYTES;
+        }
+        let units = headers.iter().map(|dva| self.unit_bytes(dva.vdev()));
+        units.min().map_or(GANG_HEADER_BYTES, |unit| (unit as usize).max(GANG_HEADER_BYTES))
+    }
+
+    /// The vdev an address names, if the whole extent lies inside its data
     /// area and begins at a unit: a pointer made for other devices need not.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceGone`] or [`ErrorKind::Invalid`].
-    pub(crate) fn locate(&self, dva: Dva, len_bytes: u64) -> Result<&Arc<Leaf>, Error> {
-        let leaf = self.leaf(dva.vdev())?;
+    pub(crate) fn locate(&self, dva: Dva, len_bytes: u64) -> Result<&TopVdev, Error> {
+        let vdev = self.vdev(dva.vdev())?;
         let end = dva.offset_bytes().checked_add(len_bytes);
-        let inside = end.is_some_and(|end| end <= leaf.data_bytes());
-        if inside && dva.offset_bytes().is_multiple_of(leaf.unit_bytes()) {
-            return Ok(leaf);
+        let inside = end.is_some_and(|end| end <= vdev.data_bytes());
+        if inside && dva.offset_bytes().is_multiple_of(vdev.unit_bytes()) {
+            return Ok(vdev);
         }
         Err(Error::msg(
             ErrorKind::Invalid,
             format!(
                 "{dva} for {len_bytes} bytes, not within the {} of its vdev in units of {}",
-                leaf.data_bytes(),
-                leaf.unit_bytes()
+                vdev.data_bytes(),
+                vdev.unit_bytes()
             ),
         ))
     }
@@ -95,11 +130,11 @@ impl Shared {
 
 impl PoolShape for Shared {
     fn data_bytes(&self, vdev: VdevId) -> Option<u64> {
-        self.leaf(vdev).ok().map(|leaf| leaf.data_bytes())
+        self.vdev(vdev).ok().map(TopVdev::data_bytes)
     }
 
     fn unit_bytes(&self, vdev: VdevId) -> u64 {
-        self.leaf(vdev).map_or(1, |leaf| leaf.unit_bytes())
+        self.vdev(vdev).map_or(1, TopVdev::unit_bytes)
     }
 }
 
@@ -113,6 +148,18 @@ impl Checksums {
             Context::new(algorithm, Some(salt)).ok()
         };
         Self((0..zio_core::bp::CHECKSUM_IDS).map(prepared).collect())
+    }
+
+    /// Can a block be verified by this pointer? By its checksum, or as a block
+    /// of a log, which holds its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`].
+    pub(crate) fn check_pointer(&self, bp: &BlockPointer) -> Result<(), Error> {
+        match Algorithm::from_id(bp.checksum_id()) {
+            Ok(Algorithm::Zilog | Algorithm::Zilog2) => Ok(()),
+            _ => self.get(bp.checksum_id()).map(|_| ()),
+        }
     }
 
     /// # Errors

@@ -17,14 +17,20 @@
 //! | 12–15 | 256-bit checksum |
 
 mod check;
+mod crypt;
 mod dva;
 mod embedded;
+mod gang;
 
 use std::fmt;
 
 pub use check::{BadPointer, PoolShape, RawPointer};
 pub use dva::{Dva, SECTOR_BYTES, SECTOR_SHIFT};
+pub use crypt::CryptWords;
 pub use embedded::{EMBEDDED_PAYLOAD_BYTES_MAX, Embedded};
+pub use gang::{
+    BadGang, GANG_HEADER_BYTES, GANG_TRAILER_BYTES, encode_gang_header, gang_slots,
+};
 
 use crate::types::Txg;
 
@@ -303,11 +309,6 @@ impl BlockPointer {
     /// Does it use the encryption machinery (encrypted, or authenticated only)?
     pub const fn is_crypt(&self) -> bool {
         CRYPT.get(self.props()) != 0
-    }
-
-    /// Is the payload encrypted: a level-0 block of an encrypted type?
-    pub const fn is_encrypted(&self) -> bool {
-        self.is_crypt() && self.level() == 0 && check::is_encrypted_type(self.object_type())
     }
 
     /// Is it shared through the dedup table?

@@ -1,10 +1,14 @@
 //! CHECKSUM_GENERATE and CHECKSUM_VERIFY (spec 7).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use checksum::Checksum;
+use checksum::embedded::{self, CheckError, Verifier};
+use checksum::{Algorithm, Checksum, Mismatch};
+use zio_core::bp::GANG_HEADER_BYTES;
 use zio_core::{Data, Error, ErrorKind, Next, Stage, Stages, Zio, ZioBox};
 
+use super::gang;
 use crate::shared::{Shared, order_of};
 
 /// CHECKSUM_GENERATE: the checksum of the stored form goes into the pointer.
@@ -27,7 +31,14 @@ impl Stage for Generate {
         match self.shared.checksums.get(zio.bp.checksum_id()) {
             Ok(context) => {
                 let sum = context.compute(order_of(&zio.bp), zio.data.chunks());
-                zio.bp.set_checksum(sum.0);
+                let words = if zio.bp.has_mac() {
+                    let [a, b] = context.algorithm().truncate_for_mac(sum);
+                    let [c, d] = zio.bp.mac_words();
+                    [a, b, c, d]
+                } else {
+                    sum.0
+                };
+                zio.bp.set_checksum(words);
             }
             Err(error) => {
                 zio.fail(error);
@@ -48,12 +59,76 @@ impl Verify {
         Self { shared }
     }
 
-    fn verify(&self, zio: &Zio) -> Result<(), Error> {
-        let context = self.shared.checksums.get(zio.bp.checksum_id())?;
-        context
-            .verify(order_of(&zio.bp), zio.data.chunks(), &Checksum(zio.bp.checksum()))
-            .map_err(|mismatch| Error::because(ErrorKind::Checksum, mismatch))
+    fn verify(&self, zio: &mut Zio) -> Result<(), Error> {
+        let seed = Checksum(zio.bp.checksum());
+        match Algorithm::from_id(zio.bp.checksum_id()) {
+            Ok(Algorithm::GangHeader) => verify_gang_header(zio),
+            Ok(Algorithm::Zilog) => verify_inside(zio, &Verifier::Zilog(seed)),
+            Ok(Algorithm::Zilog2) => verify_inside(zio, &Verifier::Zilog2(seed)),
+            _ => self.verify_by_pointer(zio),
+        }
     }
+
+    fn verify_by_pointer(&self, zio: &Zio) -> Result<(), Error> {
+        let context = self.shared.checksums.get(zio.bp.checksum_id())?;
+        let (order, expected) = (order_of(&zio.bp), Checksum(zio.bp.checksum()));
+        if !zio.bp.has_mac() {
+            return context
+                .verify(order, zio.data.chunks(), &expected)
+                .map_err(|mismatch| Error::because(ErrorKind::Checksum, mismatch));
+        }
+        // Two words are the checksum, the other two a MAC.
+        let actual = context.compute(order, zio.data.chunks());
+        let [a, b] = context.algorithm().truncate_for_mac(actual);
+        let [c, d] = zio.bp.mac_words();
+        let actual = Checksum([a, b, c, d]);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(Error::because(
+            ErrorKind::Checksum,
+            Mismatch {
+                expected,
+                actual,
+                algorithm: context.algorithm(),
+                byteswapped: order != checksum::ByteOrder::NATIVE,
+            },
+        ))
+    }
+}
+
+/// A block that holds its own checksum.
+fn verify_inside(zio: &Zio, verifier: &Verifier) -> Result<(), Error> {
+    embedded::check(&in_one_piece(&zio.data), verifier).map(|_| ()).map_err(damaged)
+}
+
+/// A gang header is as large as its unit of allocation, or of the classic
+/// 512 bytes: only its own checksum tells.
+fn verify_gang_header(zio: &mut Zio) -> Result<(), Error> {
+    let verifier = gang::verifier_of(&zio.bp);
+    let bytes = in_one_piece(&zio.data);
+    let large = embedded::check(&bytes, &verifier);
+    let classic_bytes = GANG_HEADER_BYTES.min(bytes.len());
+    let classic = embedded::check(&bytes[..classic_bytes], &verifier);
+    match (large, classic) {
+        (Ok(_), _) => Ok(()),
+        (Err(_), Ok(_)) => {
+            zio.data = zio.data.slice(0..classic_bytes);
+            Ok(())
+        }
+        // Whichever has a magic says more.
+        (Err(large @ CheckError::Mismatch(_)), Err(_)) => Err(damaged(large)),
+        (Err(_), Err(classic)) => Err(damaged(classic)),
+    }
+}
+
+fn damaged(error: CheckError) -> Error {
+    let kind = if error.is_checksum_error() { ErrorKind::Checksum } else { ErrorKind::Invalid };
+    Error::because(kind, error)
+}
+
+fn in_one_piece(data: &Data) -> Cow<'_, [u8]> {
+    data.contiguous().map_or_else(|| Cow::Owned(data.to_vec()), Cow::Borrowed)
 }
 
 impl Stage for Verify {
@@ -63,7 +138,7 @@ impl Stage for Verify {
 
     fn run(&self, mut zio: ZioBox) -> Next {
         if zio.error.is_none()
-            && let Err(error) = self.verify(&zio)
+            && let Err(error) = self.verify(&mut zio)
         {
             zio.data = Data::new();
             zio.fail(error);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use ddt::{Decision, FreeOutcome, LeadToken};
 use zio_core::task::Place;
 use zio_core::{
-    BlockPointer, ChildSet, ChildType, Engine, Error, ErrorKind, Finished, Next, QueueKind, Stage,
-    Stages, Txg, WaitType, Zio, ZioBox, ZioType,
+    BlockPointer, ChildSet, ChildType, Dva, Engine, Error, ErrorKind, Finished, Flags, Next,
+    QueueKind, Stage, Stages, Txg, WaitType, Zio, ZioBox, ZioType,
 };
 
 use crate::dedup::point_at;
 use crate::shared::Shared;
-use crate::stages::space;
+use crate::stages::{gang, space};
 
 /// FREE_BP_INIT: a shared block is given back through the table.
 pub(crate) struct FreeBpInit;
@@ -23,11 +23,10 @@ impl Stage for FreeBpInit {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if zio.bp.is_gang() {
-            zio.fail(Error::msg(ErrorKind::Unsupported, "a gang block"));
-            zio.become_interlock();
-        } else if zio.bp.is_dedup() && !zio.bp.is_hole() && zio.child_type() == ChildType::Logical {
+        if zio.bp.is_dedup() && !zio.bp.is_hole() && zio.child_type() == ChildType::Logical {
             zio.become_pipeline(Stages::DDT_FREE_PIPELINE);
+        } else if zio.bp.is_gang() {
+            zio.add_stages(Stages::GANG | Stages::ISSUE_ASYNC);
         }
         Some(zio)
     }
@@ -42,7 +41,11 @@ impl Stage for DdtReadStart {
     }
 
     fn run(&self, zio: ZioBox) -> Next {
-        let child = ddt_child(&zio, ZioType::Read, Stages::DDT_CHILD_READ);
+        let mut pipeline = Stages::DDT_CHILD_READ;
+        if zio.bp.is_gang() {
+            pipeline |= Stages::GANG;
+        }
+        let child = ddt_child(&zio, ZioType::Read, pipeline);
         child.start();
         Some(zio)
     }
@@ -202,8 +205,14 @@ impl DdtFree {
     }
 }
 
-/// Gives back the reference of one pointer, and the space with the last one.
-pub(crate) fn free_reference(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
+/// Gives back the reference of one pointer, and with the last one the space,
+/// which `extents_of` knows.
+fn free_reference(
+    shared: &Shared,
+    bp: &BlockPointer,
+    txg: Txg,
+    extents_of: impl FnOnce(&BlockPointer) -> Result<Vec<Dva>, Error>,
+) -> Result<(), Error> {
     shared.dedup.free(bp, |outcome| {
         let mut stored = *bp;
         match outcome {
@@ -212,7 +221,24 @@ pub(crate) fn free_reference(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Re
             // Not shared through this table: a block like any other.
             FreeOutcome::NotFound => {}
         }
-        space::free_all(shared, &stored, txg)
+        space::free_extents(shared, &extents_of(&stored)?, txg)
+    })
+}
+
+/// A write that holds a reference to a shared block, and fails for another reason.
+/// If the reference was the last one and the block is a gang, what it occupies is not
+/// known here: a free of its own finds out.
+pub(crate) fn give_up_reference(shared: &Shared, zio: &Zio) -> Result<(), Error> {
+    free_reference(shared, &zio.bp, zio.txg, |stored| {
+        if !stored.is_gang() {
+            return Ok(stored.dvas().collect());
+        }
+        let mut free = zio.engine().make(ZioType::Free, Flags::CANFAIL, Stages::FREE);
+        free.bp = *stored;
+        free.bp.set_dedup(false);
+        free.txg = zio.txg;
+        free.start();
+        Ok(Vec::new())
     })
 }
 
@@ -221,8 +247,22 @@ impl Stage for DdtFree {
         Stages::DDT_FREE
     }
 
-    fn run(&self, mut zio: ZioBox) -> Next {
-        if let Err(error) = free_reference(&self.shared, &zio.bp, zio.txg) {
+    fn run(&self, zio: ZioBox) -> Next {
+        let mut zio = zio;
+        let mut gang = None;
+        if zio.bp.is_gang() {
+            // The headers first: if one cannot be read, the reference stays.
+            zio = gang::assemble(&self.shared, zio)?;
+            if zio.error.is_some() {
+                return Some(zio);
+            }
+            gang = gang::take_extents(&self.shared, &mut zio);
+        }
+        let extents_of = |stored: &BlockPointer| match gang {
+            Some(extents) => Ok(extents),
+            None => Ok(stored.dvas().collect()),
+        };
+        if let Err(error) = free_reference(&self.shared, &zio.bp, zio.txg, extents_of) {
             zio.fail(error);
         }
         Some(zio)

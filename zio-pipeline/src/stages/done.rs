@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zio_core::{ChildSet, Done, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done};
 
 use crate::shared::Shared;
-use crate::stages::{dedup, space};
+use crate::stages::{dedup, gang, space};
 
 /// DONE.
 pub(crate) struct Settle {
@@ -25,10 +25,10 @@ impl Settle {
             && zio.ty() == ZioType::Write
             && !zio.flags().intersects(Flags::IO_REWRITE | Flags::NOPWRITE);
         let undone = if failed && zio.traced().contains(Stages::DVA_ALLOCATE) {
-            space::take_back_all(&self.shared, &zio.bp, zio.txg)
+            space::take_back_extents(&self.shared, &gang::extents_of(zio), zio.txg)
         } else if failed && zio.traced().contains(Stages::DDT_WRITE) && zio.bp.copies() > 0 {
             // It holds a reference to a shared block, and fails for another reason.
-            dedup::free_reference(&self.shared, &zio.bp, zio.txg)
+            dedup::give_up_reference(&self.shared, zio)
         } else {
             return;
         };

@@ -3,6 +3,7 @@
 mod checksum;
 mod dedup;
 mod done;
+mod gang;
 mod space;
 mod throttle;
 mod transform;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use zio_core::{Done, IssueAsync, Ready, Stage};
 
 pub(crate) use throttle::Throttle;
+pub(crate) use vdev_io::vdev_child;
 
 use crate::cost;
 use crate::shared::Shared;
@@ -31,6 +33,8 @@ pub(crate) fn all(shared: &Arc<Shared>) -> Vec<Arc<dyn Stage>> {
         Arc::new(dedup::DdtReadDone),
         Arc::new(dedup::DdtWrite::new(s())),
         Arc::new(dedup::DdtFree::new(s())),
+        Arc::new(gang::GangAssemble::new(s())),
+        Arc::new(gang::GangIssue::new(s())),
         Arc::new(throttle::DvaThrottle::new(s())),
         Arc::new(space::DvaAllocate::new(s())),
         Arc::new(space::DvaFree::new(s())),

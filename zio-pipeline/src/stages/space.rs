@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use zio_core::{
-    BlockPointer, Dva, Error, ErrorKind, Next, SpaceError, Stage, Stages, Txg, Want, Zio, ZioBox,
+    BlockPointer, Dva, Dvas, Error, ErrorKind, Next, SpaceError, Stage, Stages, Txg, Want, Zio,
+    ZioBox,
 };
 
+use super::gang;
 use crate::shared::Shared;
 
 pub(crate) fn space_error(error: SpaceError) -> Error {
@@ -41,7 +44,7 @@ impl DvaAllocate {
             .map_err(|full| Error::because(ErrorKind::NoSpace, full))?;
         if dvas.len() != usize::from(zio.props.copies) {
             // An allocator that breaks its promise; nothing of it is kept.
-            each(dvas.iter().copied(), |dva| take_back(&self.shared, dva, zio.txg))?;
+            take_back_extents(&self.shared, &dvas, zio.txg)?;
             let words = format!("{} addresses for {} copies", dvas.len(), zio.props.copies);
             return Err(Error::msg(ErrorKind::NoSpace, words));
         }
@@ -58,27 +61,42 @@ impl Stage for DvaAllocate {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if let Err(error) = self.allocate(&mut zio) {
-            zio.fail(error);
+        if gang::is_under_way(&zio) {
+            return gang::go_on(&self.shared, zio);
         }
-        Some(zio)
+        let Err(error) = self.allocate(&mut zio) else { return Some(zio) };
+        let in_pieces = match error.kind() {
+            ErrorKind::NoSpace => gang::begin(&self.shared, &mut zio, error),
+            _ => Err(error),
+        };
+        match in_pieces {
+            Ok(()) => gang::go_on(&self.shared, zio),
+            Err(error) => {
+                zio.fail(error);
+                Some(zio)
+            }
+        }
     }
 }
 
-/// Gives all addresses of a block back, whatever becomes of the others.
+/// Gives extents back, whatever becomes of the others. All of them, or none where two
+/// lie over each other: no block of ours is like that.
 ///
 /// # Errors
 /// The first that did not work; that space is leaked, not reused.
-pub(crate) fn free_all(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
-    each(bp.dvas(), |dva| shared.allocator.free(dva, txg))
+pub(crate) fn free_extents(shared: &Shared, extents: &[Dva], txg: Txg) -> Result<(), Error> {
+    if let Some(dva) = overlapping(extents) {
+        return Err(space_error(SpaceError::NotAllocated { dva }));
+    }
+    each(extents, |dva| shared.allocator.free(dva, txg))
 }
 
-/// Takes back the addresses a failed write was given, a claim that failed had
-/// taken, or a trim had closed. At once, where the allocator knows them as
-/// allocations of this txg; after the time of any other freed space, where the
-/// txg has ended meanwhile or they were claimed.
-pub(crate) fn take_back_all(shared: &Shared, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
-    each(bp.dvas(), |dva| take_back(shared, dva, txg))
+/// Takes back what a failed write was given, a claim that failed had
+/// taken, or a trim had closed. At once, where the allocator knows it as
+/// an allocation of this txg; after the time of any other freed space, where the
+/// txg has ended meanwhile or it was claimed.
+pub(crate) fn take_back_extents(shared: &Shared, extents: &[Dva], txg: Txg) -> Result<(), Error> {
+    each(extents, |dva| take_back(shared, dva, txg))
 }
 
 fn take_back(shared: &Shared, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
@@ -86,13 +104,10 @@ fn take_back(shared: &Shared, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
     allocator.unallocate(dva, txg).or_else(|_| allocator.free(dva, shared.txg()))
 }
 
-fn each(
-    dvas: impl Iterator<Item = Dva>,
-    act: impl Fn(Dva) -> Result<(), SpaceError>,
-) -> Result<(), Error> {
+fn each(extents: &[Dva], act: impl Fn(Dva) -> Result<(), SpaceError>) -> Result<(), Error> {
     let mut first = Ok(());
-    for dva in dvas {
-        let result = act(dva).map_err(space_error);
+    for dva in extents {
+        let result = act(*dva).map_err(space_error);
         first = first.and(result);
     }
     first
@@ -113,7 +128,7 @@ pub(crate) fn close_for_trim(shared: &Shared, zio: &mut Zio) -> Result<(), Error
 /// The range of a trim is free space again.
 pub(crate) fn open_after_trim(shared: &Shared, zio: &mut Zio) {
     if zio.tried == 1
-        && let Err(error) = take_back_all(shared, &zio.bp, zio.txg)
+        && let Err(error) = take_back_extents(shared, &extents_of(&zio.bp), zio.txg)
     {
         zio.fail(error);
     }
@@ -136,38 +151,72 @@ impl Stage for DvaFree {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        let freed = match overlapping(&zio.bp) {
-            Some(dva) => Err(space_error(SpaceError::NotAllocated { dva })),
-            None => free_all(&self.shared, &zio.bp, zio.txg),
-        };
-        if let Err(error) = freed {
+        if let Err(error) = free_extents(&self.shared, &extents_of(&zio.bp), zio.txg) {
             zio.fail(error);
         }
         Some(zio)
     }
 }
 
-fn overlap(a: Dva, b: Dva) -> bool {
-    let end = |dva: Dva| dva.offset_bytes().saturating_add(dva.asize_bytes());
-    a.vdev() == b.vdev() && a.offset_bytes() < end(b) && b.offset_bytes() < end(a)
+/// The addresses of a block that is no gang.
+pub(crate) fn extents_of(bp: &BlockPointer) -> Dvas {
+    bp.dvas().collect()
 }
 
-/// The first address that lies over one before it: no pointer of ours has such,
-/// and freeing both would free somebody else's space.
-fn overlapping(bp: &BlockPointer) -> Option<Dva> {
-    let before = |index: usize| bp.dvas().take(index);
-    bp.dvas()
-        .enumerate()
-        .find(|(index, dva)| before(*index).any(|other| overlap(other, *dva)))
-        .map(|(_, dva)| dva)
+/// The first extent that lies over another one.
+fn overlapping(extents: &[Dva]) -> Option<Dva> {
+    let end = |dva: Dva| dva.offset_bytes().saturating_add(dva.asize_bytes());
+    let mut sorted: SmallVec<[Dva; 3]> = extents.into();
+    sorted.sort_unstable_by_key(|dva| (dva.vdev(), dva.offset_bytes()));
+    sorted
+        .windows(2)
+        .find(|pair| pair[0].vdev() == pair[1].vdev() && pair[1].offset_bytes() < end(pair[0]))
+        .map(|pair| pair[1])
 }
 
 /// Births beyond this were never written by a pool: at a thousand groups a
 /// second it is reached in 300 million years.
 const BIRTH_MAX: Txg = 1 << 63;
 
-/// DVA_CLAIM: given addresses become allocated. A dry run on every one first,
-/// so that a claim that fails changes nothing.
+/// Marks a block as allocated: `extents` is all it occupies. A dry run on every one
+/// first, so that a claim that fails changes nothing.
+///
+/// # Errors
+/// Some of it is not free, or not there; nothing is claimed then.
+pub(crate) fn claim_block(shared: &Shared, zio: &Zio, extents: &[Dva]) -> Result<(), Error> {
+    let bp = &zio.bp;
+    let born = bp.birth().max(bp.physical_birth());
+    if born >= BIRTH_MAX {
+        return Err(Error::msg(ErrorKind::Invalid, format!("birth txg {born}")));
+    }
+    if bp.is_dedup() && !bp.is_hole() {
+        // Only the first of several pointers to a shared block claims its space.
+        shared.dedup.claim(bp, || claim_extents(shared, extents, zio.txg))?;
+    } else {
+        claim_extents(shared, extents, zio.txg)?;
+    }
+    shared.after_txg(born);
+    Ok(())
+}
+
+fn claim_extents(shared: &Shared, extents: &[Dva], txg: Txg) -> Result<(), Error> {
+    for dva in extents {
+        shared.allocator.check_claim(*dva).map_err(space_error)?;
+    }
+    if let Some(dva) = overlapping(extents) {
+        return Err(space_error(SpaceError::NotFree { dva }));
+    }
+    for (done, dva) in extents.iter().enumerate() {
+        if let Err(error) = shared.allocator.claim(*dva, txg) {
+            // Somebody was faster.
+            take_back_extents(shared, &extents[..done], txg)?;
+            return Err(space_error(error));
+        }
+    }
+    Ok(())
+}
+
+/// DVA_CLAIM: given addresses become allocated.
 pub(crate) struct DvaClaim {
     shared: Arc<Shared>,
 }
@@ -175,41 +224,6 @@ pub(crate) struct DvaClaim {
 impl DvaClaim {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
-    }
-
-    fn claim(&self, zio: &Zio) -> Result<(), Error> {
-        let bp = &zio.bp;
-        if bp.is_gang() {
-            return Err(Error::msg(ErrorKind::Unsupported, "a gang block"));
-        }
-        let born = bp.birth().max(bp.physical_birth());
-        if born >= BIRTH_MAX {
-            return Err(Error::msg(ErrorKind::Invalid, format!("birth txg {born}")));
-        }
-        if bp.is_dedup() && !bp.is_hole() {
-            // Only the first of several pointers to a shared block claims its space.
-            return self.shared.dedup.claim(bp, || self.claim_space(bp, zio.txg));
-        }
-        self.claim_space(bp, zio.txg)
-    }
-
-    fn claim_space(&self, bp: &BlockPointer, txg: Txg) -> Result<(), Error> {
-        let allocator = &self.shared.allocator;
-        for dva in bp.dvas() {
-            allocator.check_claim(dva).map_err(space_error)?;
-        }
-        if let Some(dva) = overlapping(bp) {
-            return Err(space_error(SpaceError::NotFree { dva }));
-        }
-        for (done, dva) in bp.dvas().enumerate() {
-            if let Err(error) = allocator.claim(dva, txg) {
-                // Somebody was faster.
-                let taken = bp.dvas().take(done);
-                each(taken, |dva| take_back(&self.shared, dva, txg))?;
-                return Err(space_error(error));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -219,9 +233,8 @@ impl Stage for DvaClaim {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        match self.claim(&zio) {
-            Ok(()) => self.shared.after_txg(zio.bp.birth().max(zio.bp.physical_birth())),
-            Err(error) => zio.fail(error),
+        if let Err(error) = claim_block(&self.shared, &zio, &extents_of(&zio.bp)) {
+            zio.fail(error);
         }
         Some(zio)
     }

@@ -33,11 +33,12 @@ impl ReadBpInit {
         if bp.is_crypt() {
             return Err(Error::msg(ErrorKind::Unsupported, "an encrypted block"));
         }
-        let compressed = bp.compression() != COMPRESSION_OFF;
-        if compressed && !zio.flags().contains(Flags::RAW_COMPRESS) {
-            Compression::from_id(bp.compression())
-                .map_err(|error| Error::because(ErrorKind::Unsupported, error))?;
-            zio.push_transform(Some(undo_compress));
+        if bp.compression() != COMPRESSION_OFF {
+            if !zio.flags().contains(Flags::RAW_COMPRESS) {
+                Compression::from_id(bp.compression())
+                    .map_err(|error| Error::because(ErrorKind::Unsupported, error))?;
+                zio.push_transform(Some(undo_compress));
+            }
             zio.size_bytes = bp.psize_bytes() as usize;
         }
         if let Some(payload) = bp.embedded_payload() {
@@ -50,12 +51,11 @@ impl ReadBpInit {
         if bp.is_embedded() {
             return Err(Error::msg(ErrorKind::Unsupported, "an embedded pointer without data"));
         }
-        if bp.is_gang() {
-            return Err(Error::msg(ErrorKind::Unsupported, "a gang block"));
-        }
-        self.shared.checksums.get(bp.checksum_id())?;
+        self.shared.checksums.check_pointer(&bp)?;
         if bp.is_dedup() && zio.child_type() == ChildType::Logical {
             zio.become_pipeline(Stages::DDT_READ);
+        } else if bp.is_gang() {
+            zio.add_stages(Stages::GANG);
         }
         Ok(())
     }

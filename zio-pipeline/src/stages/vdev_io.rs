@@ -1,21 +1,23 @@
 //! VDEV_IO_START, VDEV_IO_DONE, VDEV_IO_ASSESS: to the device and back
 //! (spec 1.13, 1.15).
 //!
-//! A zio of a block (no device of its own) makes one child per address that
+//! A zio of a block (no device of its own) makes one child per place that
 //! is to be read or written; a zio of a device goes through the leaf's queue.
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use zio_core::task::Place;
 use zio_core::{
     Buffers, ChildSet, Data, Dva, Engine, Error, ErrorKind, Finished, Flags, Next, QueueKind,
-    Stage, Stages, VdevDone, VdevOp, WaitType, Zio, ZioBox, ZioType,
+    Stage, Stages, VdevDone, VdevId, VdevOp, WaitType, Zio, ZioBox, ZioType,
 };
 
-use crate::cost;
 use crate::leaf::{IoAbout, Leaf};
 use crate::shared::Shared;
 use crate::stages::space;
+use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev, places};
+use crate::{cost, heal};
 
 /// VDEV_IO_START.
 pub(crate) struct IoStart {
@@ -27,20 +29,26 @@ impl IoStart {
         Self { shared }
     }
 
-    /// One child for the first address not tried yet that names a place there is.
+    /// One child for one place not tried yet: the first address that has such a
+    /// place, and of its leaves the one that answers soonest.
     fn read_one_copy(&self, zio: &mut Zio) -> Result<ZioBox, Error> {
         let mut nowhere = None;
         for (index, dva) in zio.bp.dvas().enumerate() {
-            if zio.tried & (1 << index) != 0 {
-                continue;
-            }
-            zio.tried |= 1 << index;
-            if let Err(error) = self.shared.locate(dva, zio.size_bytes as u64) {
-                nowhere.get_or_insert(error);
-                continue;
-            }
+            let vdev = match self.shared.locate(dva, zio.size_bytes as u64) {
+                Ok(vdev) => vdev,
+                Err(error) => {
+                    zio.tried |= places::of_dva(index, MIRROR_LEAVES_MAX);
+                    nowhere.get_or_insert(error);
+                    continue;
+                }
+            };
+            let tried = places::leaves_in(zio.tried, index);
+            let Some(leaf) = vdev.choose(tried, dva.offset_bytes()) else { continue };
+            let place = places::number(index, leaf);
+            zio.tried |= 1 << place;
             let pipeline = Stages::VDEV_CHILD_VERIFY;
-            let mut child = vdev_child(zio, ZioType::Read, index, dva, pipeline);
+            let mut child = vdev_child(zio, ZioType::Read, dva, &vdev.leaves()[leaf], pipeline);
+            child.slot = place;
             child.bp = zio.bp;
             // Verified once, as near to the device as possible.
             zio.drop_stages(Stages::CHECKSUM_VERIFY);
@@ -49,33 +57,67 @@ impl IoStart {
         Err(nowhere.unwrap_or_else(|| ErrorKind::Io.into()))
     }
 
-    /// One child for every address.
+    /// One child for every leaf of every address.
     fn write_all_copies(&self, zio: &Zio) -> Result<(), Error> {
-        for dva in zio.bp.dvas() {
-            self.shared.locate(dva, zio.size_bytes as u64)?;
-        }
-        for (index, dva) in zio.bp.dvas().enumerate() {
-            let mut child = vdev_child(zio, ZioType::Write, index, dva, Stages::VDEV_CHILD);
-            child.data = zio.data.clone();
-            child.start();
+        let located = zio
+            .bp
+            .dvas()
+            .map(|dva| Ok((dva, self.shared.locate(dva, zio.size_bytes as u64)?)))
+            .collect::<Result<SmallVec<[_; 3]>, Error>>()?;
+        for (dva, vdev) in located {
+            for leaf in vdev.leaves() {
+                let mut child = vdev_child(zio, ZioType::Write, dva, leaf, Stages::VDEV_CHILD);
+                child.data = zio.data.clone();
+                child.start();
+            }
         }
         Ok(())
     }
 
-    /// One child for every leaf.
+    /// One child for every leaf of every vdev.
     fn flush_all_leaves(&self, zio: &Zio) {
-        for leaf in &self.shared.leaves {
-            Engine::make_vdev_child(zio, ZioType::Ioctl, leaf.id(), 0, Stages::IOCTL).start();
+        for leaf in self.shared.leaves() {
+            child_on(zio, ZioType::Ioctl, leaf, 0, Stages::IOCTL).start();
+        }
+    }
+
+    /// One child for every leaf of a mirror.
+    fn trim_all_leaves(&self, zio: &Zio, vdev: &TopVdev) {
+        for leaf in vdev.leaves() {
+            let mut child =
+                child_on(zio, ZioType::Trim, leaf, zio.offset_bytes, Stages::VDEV_CHILD);
+            child.size_bytes = zio.size_bytes;
+            child.start();
+        }
+    }
+
+    /// A zio of a device: to its leaf, or to all of them.
+    fn to_device(&self, mut zio: ZioBox, vdev: VdevId) -> Next {
+        if zio.ty() == ZioType::Trim && zio.leaf.is_none() {
+            let closed = space::close_for_trim(&self.shared, &mut zio);
+            let vdev = closed.and_then(|()| self.shared.vdev(vdev));
+            match vdev {
+                Ok(vdev) if vdev.is_mirror() => {
+                    self.trim_all_leaves(&zio, vdev);
+                    return Some(zio);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    zio.fail(error);
+                    return Some(zio);
+                }
+            }
+        }
+        match self.shared.leaf_of(&zio) {
+            Ok(leaf) => self.to_leaf(zio, leaf),
+            Err(error) => {
+                zio.fail(error);
+                Some(zio)
+            }
         }
     }
 
     fn to_leaf(&self, mut zio: ZioBox, leaf: &Arc<Leaf>) -> Next {
-        if zio.ty() == ZioType::Trim
-            && let Err(error) = space::close_for_trim(&self.shared, &mut zio)
-        {
-            zio.fail(error);
-            return Some(zio);
-        }
         let op = match zio.ty() {
             ZioType::Read => {
                 let io_bytes = zio.size_bytes.next_multiple_of(io_unit(&zio, leaf));
@@ -95,11 +137,24 @@ impl IoStart {
     }
 }
 
-/// A child for one address of a block.
-fn vdev_child(zio: &Zio, ty: ZioType, index: usize, dva: Dva, pipeline: Stages) -> ZioBox {
-    let mut child = Engine::make_vdev_child(zio, ty, dva.vdev(), dva.offset_bytes(), pipeline);
-    child.slot = index as u32;
+/// A child for one leaf of one address of a block.
+pub(crate) fn vdev_child(
+    zio: &Zio,
+    ty: ZioType,
+    dva: Dva,
+    leaf: &Leaf,
+    pipeline: Stages,
+) -> ZioBox {
+    let mut child = child_on(zio, ty, leaf, dva.offset_bytes(), pipeline);
     child.size_bytes = zio.size_bytes;
+    child
+}
+
+/// A child for a leaf.
+fn child_on(zio: &Zio, ty: ZioType, leaf: &Leaf, offset_bytes: u64, pipeline: Stages) -> ZioBox {
+    let place = leaf.place();
+    let mut child = Engine::make_vdev_child(zio, ty, place.vdev, offset_bytes, pipeline);
+    child.leaf = place.leaf;
     child
 }
 
@@ -145,13 +200,7 @@ impl Stage for IoStart {
 
     fn run(&self, mut zio: ZioBox) -> Next {
         if let Some(vdev) = zio.vdev {
-            return match self.shared.leaf(vdev) {
-                Ok(leaf) => self.to_leaf(zio, leaf),
-                Err(error) => {
-                    zio.fail(error);
-                    Some(zio)
-                }
-            };
+            return self.to_device(zio, vdev);
         }
         let started = match zio.ty() {
             ZioType::Read => self.read_one_copy(&mut zio).map(Zio::start),
@@ -179,19 +228,22 @@ impl IoDone {
     }
 }
 
-/// A read takes the good copy, or tries the next one. True: try again.
-fn read_is_to_go_on(zio: &mut Zio, mut child: Finished) -> bool {
-    match child.take_error() {
-        None => {
-            zio.data = child.take_data();
-            zio.error = None;
-            false
-        }
-        Some(error) => {
-            zio.fail(error);
-            zio.bp.dvas().enumerate().any(|(index, _)| zio.tried & (1 << index) == 0)
-        }
+/// A read takes the good copy, or tries the next place. True: try again.
+fn read_is_to_go_on(zio: &mut Zio, mut child: Finished, shared: &Shared) -> bool {
+    let place = child.get().slot;
+    let Some(error) = child.take_error() else {
+        zio.data = child.take_data();
+        zio.error = None;
+        return false;
+    };
+    if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
+        zio.bad |= 1 << place;
     }
+    zio.fail(error);
+    zio.bp.dvas().enumerate().any(|(index, dva)| {
+        let leaves = shared.vdev(dva.vdev()).map_or(1, |vdev| vdev.leaves().len());
+        places::of_dva(index, leaves) & !zio.tried != 0
+    })
 }
 
 /// Every copy of a block must be written, every leaf flushed (spec 1.13).
@@ -206,6 +258,10 @@ fn all_must_be_good(zio: &mut Zio) {
 /// What the device answered becomes the zio's data and error.
 fn take_answer(zio: &mut Zio, shared: &Shared) {
     let Some(VdevDone { op, result }) = zio.answer.take() else { return };
+    let leaf = shared.leaf_of(zio);
+    if let Ok(leaf) = leaf {
+        leaf.answered();
+    }
     if let Some(VdevOp::Read(buffers)) = op
         && result.is_ok()
     {
@@ -221,7 +277,7 @@ fn take_answer(zio: &mut Zio, shared: &Shared) {
     let error = Error::from(error);
     if zio.ty() == ZioType::Ioctl && error.kind() == ErrorKind::Unsupported {
         // No write cache: there is nothing a flush could have done.
-        if let Some(leaf) = zio.vdev.and_then(|vdev| shared.leaf(vdev).ok()) {
+        if let Ok(leaf) = leaf {
             leaf.set_flush_unsupported();
         }
         return;
@@ -239,10 +295,13 @@ impl Stage for IoDone {
         take_answer(&mut zio, &self.shared);
         if zio.ty() == ZioType::Read {
             while let Some(child) = zio.take_finished_child() {
-                if read_is_to_go_on(&mut zio, child) {
+                if read_is_to_go_on(&mut zio, child, &self.shared) {
                     zio.rerun_from(Stages::VDEV_IO_START);
                     return Some(zio);
                 }
+            }
+            if zio.bad != 0 && zio.error.is_none() {
+                heal::repair(&self.shared, &zio);
             }
         } else {
             all_must_be_good(&mut zio);
@@ -275,8 +334,10 @@ impl Stage for IoAssess {
     fn run(&self, zio: ZioBox) -> Next {
         let mut zio = zio.wait_children(ChildSet::VDEV, WaitType::Done)?;
         take_answer(&mut zio, &self.shared);
-        if zio.ty() == ZioType::Ioctl {
-            all_must_be_good(&mut zio);
+        match zio.ty() {
+            ZioType::Ioctl => all_must_be_good(&mut zio),
+            ZioType::Read => self.shared.heal.take_repairs(&mut zio),
+            _ => {}
         }
         if zio.error.is_none() {
             // Written: room for the next one (spec 1.11). DONE may have to wait for
@@ -288,6 +349,7 @@ impl Stage for IoAssess {
         if zio.vdev.is_none() && !zio.flags().intersects(once_more) {
             zio.error = None;
             zio.tried = 0;
+            zio.bad = 0;
             zio.add_flags(Flags::IO_RETRY | Flags::DONT_CACHE | Flags::DONT_AGGREGATE);
             zio.rerun_from(Stages::VDEV_IO_START);
             Engine::dispatch(zio, QueueKind::Issue, Place::Front);

@@ -67,7 +67,7 @@ fn many_threads_use_one_pipeline() {
             // Meanwhile somebody looks, and somebody uses callbacks.
             scope.spawn(move || {
                 for _ in 0..200 {
-                    let stats = pipeline.queue_stats(VdevId(0)).unwrap();
+                    let stats = pipeline.queue_stats(VdevId(0), 0).unwrap();
                     let issued: u64 = stats.iter().map(|(_, class)| class.issued_total).sum();
                     let completed: u64 = stats.iter().map(|(_, class)| class.completed_total).sum();
                     assert!(completed <= issued);
@@ -96,14 +96,14 @@ fn looking_at_a_queue_loses_nothing_that_passes_it() {
             });
         }
         while readers_left.load(Ordering::SeqCst) > 0 {
-            _ = pipeline.queue_stats(VdevId(0));
+            _ = pipeline.queue_stats(VdevId(0), 0);
         }
     });
-    let stats = pipeline.queue_stats(VdevId(0)).unwrap();
+    let stats = pipeline.queue_stats(VdevId(0), 0).unwrap();
     let (queued, active): (usize, u32) =
         stats.iter().fold((0, 0), |sum, (_, c)| (sum.0 + c.queued, sum.1 + c.active));
     assert_eq!((queued, active), (0, 0));
-    assert!(pipeline.queue_stats(VdevId(1)).is_none());
+    assert!(pipeline.queue_stats(VdevId(1), 0).is_none());
 }
 
 #[test]
