@@ -322,7 +322,8 @@ impl Builder {
                 (Arc::clone(&own) as Arc<dyn Allocator>, Some(own))
             }
         };
-        let shared = Arc::new(Shared::new(tops, allocator, &self.salt, self.txg, self.large_gang_headers));
+        let shared =
+            Arc::new(Shared::new(tops, allocator, &self.salt, self.txg, self.large_gang_headers));
         let own_threads = self.task_queue.is_none();
         let queue = self.task_queue.unwrap_or_else(|| {
             let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -363,8 +364,7 @@ impl Builder {
                 None if vdev.geometry().rotational => vdev_queue::Config::default(),
                 None => fast_leaf_queue(),
             };
-            let place =
-                LeafPlace { vdev: id, leaf: (leaves.len() > 1).then_some(number as u32) };
+            let place = LeafPlace { vdev: id, leaf: (leaves.len() > 1).then_some(number as u32) };
             let space = LeafSpace { ashift, ..space };
             let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
             made.push(Arc::new(Leaf::new(place, vdev, space, config, clock, buffers.clone())?));
@@ -468,9 +468,7 @@ fn fast_leaf_queue() -> vdev_queue::Config {
     config
 }
 
-fn distinct_reactors<'a>(
-    vdevs: impl Iterator<Item = &'a Arc<dyn Vdev>>,
-) -> Vec<Arc<dyn Reactor>> {
+fn distinct_reactors<'a>(vdevs: impl Iterator<Item = &'a Arc<dyn Vdev>>) -> Vec<Arc<dyn Reactor>> {
     let mut reactors: Vec<Arc<dyn Reactor>> = Vec::new();
     for reactor in vdevs.filter_map(|vdev| vdev.reactor()) {
         if !reactors.iter().any(|known| Arc::ptr_eq(known, &reactor)) {

@@ -33,11 +33,7 @@ pub(crate) struct Heal {
 
 impl Heal {
     pub(crate) fn so_far(&self) -> Healed {
-        Healed {
-            copies: self.copies.get(),
-            bytes: self.bytes.get(),
-            failed: self.failed.get(),
-        }
+        Healed { copies: self.copies.get(), bytes: self.bytes.get(), failed: self.failed.get() }
     }
 
     /// Counts the repairs that have come home to their read.

@@ -146,6 +146,7 @@ pub use read::Read;
 pub use source::Mirror;
 pub use transform::{Compression, GzipLevel, ZstdLevel};
 pub use vdev_disk::OpenOptions;
+pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
     BlockPointer, Bookmark, Buffer, Completions, Data, Error, ErrorKind, Finished, Priority, Txg,
     VdevId,

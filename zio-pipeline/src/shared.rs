@@ -85,9 +85,10 @@ impl Shared {
     pub(crate) fn leaf_of(&self, zio: &Zio) -> Result<&Arc<Leaf>, Error> {
         let vdev = zio.vdev.ok_or_else(|| Error::new(ErrorKind::Invalid))?;
         let leaf = zio.leaf.unwrap_or(0);
-        self.vdev(vdev)?.leaves().get(leaf as usize).ok_or_else(|| {
-            Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}"))
-        })
+        self.vdev(vdev)?
+            .leaves()
+            .get(leaf as usize)
+            .ok_or_else(|| Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}")))
     }
 
     /// Smallest unit of allocation of all vdevs, as a shift (spec 2.4).

@@ -25,12 +25,10 @@ mod gang;
 use std::fmt;
 
 pub use check::{BadPointer, PoolShape, RawPointer};
-pub use dva::{Dva, SECTOR_BYTES, SECTOR_SHIFT};
 pub use crypt::CryptWords;
+pub use dva::{Dva, SECTOR_BYTES, SECTOR_SHIFT};
 pub use embedded::{EMBEDDED_PAYLOAD_BYTES_MAX, Embedded};
-pub use gang::{
-    BadGang, GANG_HEADER_BYTES, GANG_TRAILER_BYTES, encode_gang_header, gang_slots,
-};
+pub use gang::{BadGang, GANG_HEADER_BYTES, GANG_TRAILER_BYTES, encode_gang_header, gang_slots};
 
 use crate::types::Txg;
 

@@ -8,8 +8,8 @@ use zio_core::{
     ZioType,
 };
 
-use super::tree::{self, gang_read};
 use super::assemble;
+use super::tree::{self, gang_read};
 use crate::cost;
 use crate::shared::Shared;
 use crate::stages::space;

@@ -2,8 +2,8 @@
 
 use zio_core::bp::ByteOrder;
 use zio_core::{
-    BlockPointer, ChildSet, Dva, Error, ErrorKind, Finished, Next, Stages, WaitType, Zio,
-    ZioBox, ZioType,
+    BlockPointer, ChildSet, Dva, Error, ErrorKind, Finished, Next, Stages, WaitType, Zio, ZioBox,
+    ZioType,
 };
 
 use super::{header_extents, header_pointer};
@@ -136,4 +136,3 @@ pub(crate) fn take(zio: &mut Zio) -> Result<Box<Tree>, Error> {
     let attached = zio.attachment.take().and_then(|any| any.downcast::<Tree>().ok());
     attached.ok_or_else(|| Error::new(ErrorKind::Lost))
 }
-

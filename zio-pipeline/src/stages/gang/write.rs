@@ -8,8 +8,8 @@
 use checksum::embedded::{self, Verifier};
 use zio_core::bp::{GANG_HEADER_BYTES, Properties, encode_gang_header, gang_slots};
 use zio_core::{
-    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next, Stages,
-    WaitType, Want, WriteProps, Zio, ZioBox, ZioType,
+    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next, NoSpace,
+    Stages, WaitType, Want, WriteProps, Zio, ZioBox, ZioType,
 };
 
 use super::{Extents, gang_addresses, header_pointer};
@@ -17,9 +17,8 @@ use crate::shared::{Shared, order_of};
 use crate::stages::space;
 
 /// What a member passes: its own checksum, its own space, its devices.
-const MEMBER: Stages = Stages::DDT_CHILD_WRITE
-    .difference(Stages::DVA_THROTTLE)
-    .union(Stages::CHECKSUM_GENERATE);
+const MEMBER: Stages =
+    Stages::DDT_CHILD_WRITE.difference(Stages::DVA_THROTTLE).union(Stages::CHECKSUM_GENERATE);
 
 /// The header goes to its devices as it is.
 const HEADER: Stages = Stages::DDT_CHILD_READ.difference(Stages::CHECKSUM_VERIFY);
@@ -32,6 +31,8 @@ struct GangWrite {
     extents: Vec<Dva>,
     /// The pieces, once they are written; then the header is on its way.
     members: Vec<BlockPointer>,
+    /// Why the block could not be written whole.
+    full: Error,
 }
 
 /// Is this zio in the middle of writing a gang?
@@ -43,16 +44,18 @@ pub(crate) fn is_under_way(zio: &Zio) -> bool {
 /// Its zio then goes on in [`go_on`].
 ///
 /// # Errors
-/// `full`, when the block is too small to be divided; why not even a header has a place.
+/// `full`, when the block is too small to be divided, or there is not enough space in all.
 pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), Error> {
     let unit_bytes = 1 << shared.ashift_min();
-    if zio.size_bytes as u64 <= unit_bytes {
+    let size_bytes = zio.size_bytes as u64;
+    let wanted_bytes = (size_bytes + unit_bytes) * u64::from(zio.props.copies);
+    if size_bytes <= unit_bytes || shared.allocator.free_bytes() < wanted_bytes {
         return Err(full);
     }
-    let headers = allocate_headers(shared, zio)?;
+    let Ok(headers) = allocate_headers(shared, zio) else { return Err(full) };
     let header_bytes = shared.gang_header_bytes(&headers);
     let extents = headers.to_vec();
-    let pieces = split(zio.size_bytes as u64, gang_slots(header_bytes) as u64, unit_bytes);
+    let pieces = split(size_bytes, gang_slots(header_bytes) as u64, unit_bytes);
     let mut children: Vec<ZioBox> = Vec::with_capacity(pieces.len());
     let mut at = 0;
     for (slot, len) in pieces.into_iter().enumerate() {
@@ -61,7 +64,7 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), E
         children.push(child);
         at += len as usize;
     }
-    let state = GangWrite { headers, header_bytes, extents, members: Vec::new() };
+    let state = GangWrite { headers, header_bytes, extents, members: Vec::new(), full };
     zio.attachment = Some(Box::new(state));
     children.into_iter().for_each(Zio::start);
     Ok(())
@@ -69,7 +72,7 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), E
 
 /// One copy more of the header than of the data, if there is room: without it
 /// the whole block is lost (spec 3.6 step 1).
-fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, Error> {
+fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, NoSpace> {
     let copies_max = if zio.bp.is_encrypted() { 2 } else { 3 };
     let mut want = Want {
         size_bytes: GANG_HEADER_BYTES as u64,
@@ -78,11 +81,10 @@ fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, Error> {
         affinity: zio.bookmark.object as u32,
         ..Want::default()
     };
-    let allocated = shared.allocator.allocate(&want).or_else(|_| {
+    shared.allocator.allocate(&want).or_else(|_| {
         want.copies = zio.props.copies;
         shared.allocator.allocate(&want)
-    });
-    allocated.map_err(|full| Error::because(ErrorKind::NoSpace, full))
+    })
 }
 
 /// The sizes of the pieces: as equal as whole units allow, at most `slots` (spec 3.6 step 3).
@@ -164,7 +166,8 @@ pub(crate) fn go_on(shared: &Shared, mut zio: ZioBox) -> Next {
             }
             Err(error) => {
                 let returned = space::take_back_extents(shared, &gang.extents, zio.txg);
-                zio.fail(error);
+                // Of pieces that found no space the whole block's story is told.
+                zio.fail(if error.kind() == ErrorKind::NoSpace { gang.full } else { error });
                 if let Err(error) = returned {
                     zio.fail(error);
                 }
