@@ -1,0 +1,249 @@
+//! Gang blocks (B6): written where no extent is long enough, read, freed and
+//! claimed as one block; a header that cannot be read changes nothing.
+
+use std::sync::Arc;
+
+use vdev_sim::{DiskConfig, Effect, Fault, OpKind, Rng, SimAllocator, SimAllocatorConfig};
+use zio_core::{Allocator, VdevErrorKind};
+use zio_pipeline::{BlockPointer, Checksum, Compression, ErrorKind, Pipeline};
+
+use crate::common::{MIB, Sim, compressible, noise};
+
+const UNIT: u64 = 512;
+
+/// A pool whose allocator has no extent longer than `contiguous_bytes_max`.
+struct Fragmented {
+    sim: Sim,
+    space: Arc<SimAllocator>,
+}
+
+impl Fragmented {
+    fn new(seed: u64, disks: usize, ashift: u32, contiguous_bytes_max: u64) -> Self {
+        let sim = Sim::with(seed, disks, DiskConfig::fixed(24 * MIB, 1000));
+        let data_bytes = 24 * MIB - 4 * MIB - MIB / 2;
+        let space = SimAllocator::new(SimAllocatorConfig {
+            unit_bytes: 1 << ashift,
+            contiguous_bytes_max,
+            fail_permille: 0,
+            ..SimAllocatorConfig::new(seed, &vec![data_bytes; disks])
+        });
+        Self { sim, space }
+    }
+
+    fn pipeline(&self, ashift: u32) -> Pipeline {
+        self.builder(ashift).build().unwrap()
+    }
+
+    fn builder(&self, ashift: u32) -> zio_pipeline::Builder {
+        self.sim.builder().ashift(ashift).allocator(Arc::clone(&self.space) as Arc<dyn Allocator>)
+    }
+}
+
+/// The pointer, as it would come back from a disk.
+fn checked(pipeline: &Pipeline, bp: &BlockPointer) -> BlockPointer {
+    pipeline.check(&BlockPointer::from_bytes(&bp.to_bytes())).unwrap()
+}
+
+#[test]
+fn a_block_in_pieces_is_a_block() {
+    for (ashift, large) in [(9, false), (12, false), (12, true), (13, true)] {
+        let pool = Fragmented::new(1, 2, ashift, 4096.max(1 << ashift));
+        let builder = pool.builder(ashift);
+        let builder = if large { builder.large_gang_headers() } else { builder };
+        let pipeline = builder.build().unwrap();
+        let mut written = Vec::new();
+        for (seed, len) in [(1, 8192 << (ashift - 9).min(2)), (2, 131_072), (3, MIB as usize)] {
+            for copies in 1..=3 {
+                let data = compressible(seed, len);
+                let write = pipeline.write(&data).copies(copies);
+                let write = match copies {
+                    2 => write.compression(Compression::Lz4).checksum(Checksum::Sha256),
+                    _ => write,
+                };
+                let bp = checked(&pipeline, &write.wait().unwrap());
+                assert!(bp.is_gang() && bp.dvas().all(|dva| dva.is_gang()), "{bp}");
+                assert!(bp.copies() >= usize::from(copies), "{bp}");
+                assert!(pipeline.read(&bp).wait().unwrap() == data, "{bp}");
+                written.push(bp);
+            }
+        }
+        // What the addresses say is what was taken, to the byte.
+        let said: u64 = written.iter().map(BlockPointer::asize_bytes).sum();
+        assert_eq!(pipeline.allocated_bytes(), said, "ashift {ashift}");
+        for bp in &written {
+            pipeline.free(bp).wait().unwrap();
+        }
+        pool.space.settle(u64::MAX);
+        assert_eq!((pipeline.allocated_bytes(), pipeline.live()), (0, 0));
+    }
+}
+
+#[test]
+fn what_is_whole_stays_whole() {
+    let pool = Fragmented::new(2, 1, 9, 4096);
+    let pipeline = pool.pipeline(9);
+    let bp = pipeline.write(noise(1, 4096)).wait().unwrap();
+    assert!(!bp.is_gang());
+    // One unit cannot be divided.
+    pool.space.set_contiguous_bytes_max(0);
+    assert_eq!(pipeline.write(noise(1, 512)).wait().unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(pipeline.write(noise(1, 4096)).wait().unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(pipeline.allocated_bytes(), 4096);
+}
+
+#[test]
+fn another_life_claims_a_gang_whole() {
+    let pool = Fragmented::new(3, 2, 9, 2048);
+    let data = noise(1, 100 * 512);
+    let (bp, allocated) = {
+        let pipeline = pool.pipeline(9);
+        let bp = pipeline.write(&data).copies(2).wait().unwrap();
+        pipeline.flush().wait().unwrap();
+        (bp, pipeline.allocated_bytes())
+    };
+    let again = Fragmented { sim: pool.sim, space: Fragmented::new(4, 2, 9, 2048).space };
+    let pipeline = again.pipeline(9);
+    let bp = checked(&pipeline, &bp);
+    pipeline.claim(&bp).wait().unwrap();
+    assert_eq!(pipeline.allocated_bytes(), allocated);
+    // No piece of it is free for somebody else, and it cannot be claimed twice.
+    assert_eq!(pipeline.claim(&bp).wait().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(pipeline.allocated_bytes(), allocated);
+    assert!(pipeline.read(&bp).wait().unwrap() == data);
+    let others: Vec<_> =
+        (0..100).map(|seed| pipeline.write(noise(seed, 2048)).wait().unwrap()).collect();
+    assert!(pipeline.read(&bp).wait().unwrap() == data);
+    for other in &others {
+        pipeline.free(other).wait().unwrap();
+    }
+    pipeline.free(&bp).wait().unwrap();
+    again.space.settle(u64::MAX);
+    assert_eq!(pipeline.allocated_bytes(), 0);
+}
+
+#[test]
+fn an_unreadable_header_changes_nothing() {
+    let pool = Fragmented::new(5, 1, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    let bp = pipeline.write(noise(1, 65_536)).wait().unwrap();
+    let before = pipeline.allocated_bytes();
+    // All headers but those on top: they are found behind the first ones.
+    for copy in 0..bp.copies() {
+        let (disk, at) = pool.sim.place(&bp, copy);
+        disk.corrupt(at, UNIT);
+    }
+    for error in
+        [pipeline.free(&bp).wait(), pipeline.claim(&bp).wait(), pipeline.read(&bp).wait().map(drop)]
+            .map(Result::unwrap_err)
+    {
+        assert_eq!(error.kind(), ErrorKind::Checksum, "{error}");
+        assert!(error.place().vdev.is_some(), "{error}");
+    }
+    assert_eq!(pipeline.allocated_bytes(), before);
+}
+
+#[test]
+fn a_bad_copy_of_a_header_or_a_piece_is_healed() {
+    let pool = Fragmented::new(6, 3, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    let data = noise(1, 8192);
+    let bp = pipeline.write(&data).copies(2).wait().unwrap();
+    let (disk, at) = pool.sim.place(&bp, 0);
+    disk.corrupt(at, UNIT);
+    assert!(pipeline.read(&bp).wait().unwrap() == data);
+    assert_eq!(pipeline.healed().copies, 1);
+    assert!(pipeline.read(&bp).wait().unwrap() == data);
+    assert_eq!((pipeline.healed().copies, pipeline.healed().failed), (1, 0));
+}
+
+#[test]
+fn a_header_is_good_in_its_place_and_for_its_birth_only() {
+    let pool = Fragmented::new(7, 1, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    // The same address, written in another txg.
+    let mut younger = bp;
+    younger.set_birth(bp.birth() + 1, bp.birth() + 1);
+    // The same header, in another place.
+    let mut moved = bp;
+    let (disk, at) = pool.sim.place(&bp, 0);
+    let header = disk.peek(at, UNIT as usize);
+    let free = noise(9, 512);
+    let elsewhere = pipeline.write(&free).wait().unwrap();
+    let (_, there) = pool.sim.place(&elsewhere, 0);
+    disk.poke(there, &header);
+    for index in 0..3 {
+        moved.set_dva(index, zio_core::Dva::EMPTY);
+    }
+    moved.set_dva(0, elsewhere.dva(0).unwrap().with_gang(true));
+    for stale in [younger, moved] {
+        let error = pipeline.read(&checked(&pipeline, &stale)).wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Checksum, "{error}");
+    }
+    assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
+}
+
+#[test]
+fn a_failed_write_gives_every_piece_back() {
+    let (mut failed, mut written) = (0, 0);
+    for seed in 0..60 {
+        let pool = Fragmented::new(seed, 2, 9, 1024);
+        let pipeline = pool.pipeline(9);
+        let kept = pipeline.write(noise(1, 4096)).wait().unwrap();
+        let before = pipeline.allocated_bytes();
+        // From some write on, one disk takes no more.
+        let mut rng = Rng::new(seed);
+        let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+        pool.sim.disks[rng.index(2)].inject(fault.skip(rng.below(80)).always());
+        match pipeline.write(noise(2, 16_384)).copies(1 + (seed % 3) as u8).wait() {
+            Ok(bp) => {
+                written += 1;
+                assert!(pipeline.read(&bp).wait().unwrap() == noise(2, 16_384));
+                pipeline.free(&bp).wait().unwrap();
+            }
+            Err(error) => {
+                failed += 1;
+                assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+            }
+        }
+        pool.space.settle(u64::MAX);
+        assert_eq!((pipeline.allocated_bytes(), pipeline.live()), (before, 0), "seed {seed}");
+        assert!(pipeline.read(&kept).wait().unwrap() == noise(1, 4096));
+    }
+    assert!(failed > 5 && written > 5, "{failed} failed, {written} did not");
+}
+
+#[test]
+fn gangs_are_shared_and_freed_like_other_blocks() {
+    let pool = Fragmented::new(8, 2, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    let data = noise(1, 16_384);
+    let write = || pipeline.write(&data).checksum(Checksum::Sha256).dedup(true).wait().unwrap();
+    let first = write();
+    let allocated = pipeline.allocated_bytes();
+    let second = write();
+    assert!(first.is_gang() && second.is_gang() && first.dva(0) == second.dva(0));
+    assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (allocated, 2));
+    assert!(pipeline.read(&second).wait().unwrap() == data);
+    pipeline.free(&first).wait().unwrap();
+    assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (allocated, 1));
+    assert!(pipeline.read(&second).wait().unwrap() == data);
+
+    // The last reference stays as long as the headers cannot be read.
+    let saved: Vec<_> = (0..second.copies())
+        .map(|copy| {
+            let (disk, at) = pool.sim.place(&second, copy);
+            let bytes = disk.peek(at, UNIT as usize);
+            disk.corrupt(at, UNIT);
+            (disk, at, bytes)
+        })
+        .collect();
+    assert_eq!(pipeline.free(&second).wait().unwrap_err().kind(), ErrorKind::Checksum);
+    assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (allocated, 1));
+    for (disk, at, bytes) in saved {
+        disk.poke(at, &bytes);
+    }
+    pipeline.free(&second).wait().unwrap();
+    pool.space.settle(u64::MAX);
+    assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
+}
