@@ -95,7 +95,7 @@ fn read(pipeline: &Pipeline, block: &Block) -> (Option<zio_pipeline::BlockPointe
         Ok(bp) => bp,
         Err(error) => return (None, Verdict::Unreadable(format!("{error:#}"))),
     };
-    let verdict = match pipeline.read(&bp).size_if_never_written(block.len).wait() {
+    let verdict = match pipeline.read(&bp).every_copy().size_if_never_written(block.len).wait() {
         Ok(data) => block.judge(&data),
         Err(error) => Verdict::Unreadable(error.to_string()),
     };

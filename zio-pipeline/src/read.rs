@@ -25,6 +25,15 @@ impl Read {
         })
     }
 
+    /// Read and verify every copy on every leaf, not just the first that is good: with
+    /// [repair](Self::repair) all of them are good afterwards. What a scrub does.
+    pub fn every_copy(self) -> Self {
+        self.with(|zio| {
+            zio.add_flags(Flags::SCRUB);
+            Ok(())
+        })
+    }
+
     /// The block as it is stored: verified, and neither decrypted nor decompressed. It has
     /// [`psize_bytes`](BlockPointer::psize_bytes); a hole has none stored and reads as zeros.
     pub fn raw(self) -> Self {

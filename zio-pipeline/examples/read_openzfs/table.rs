@@ -89,8 +89,7 @@ fn columns(bp: &BlockPointer) -> [String; 4] {
     if bp.is_embedded() {
         return [psize, "-".into(), compression(), "embedded".into()];
     }
-    let checksum =
-        Checksum::from_id(bp.checksum_id()).map_or("?".into(), |c| c.name().to_owned());
+    let checksum = Checksum::from_id(bp.checksum_id()).map_or("?".into(), |c| c.name().to_owned());
     let mut flags = Vec::new();
     if bp.copies() > 1 {
         flags.push(format!("copies={}", bp.copies()));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use zio_core::task::Place;
 use zio_core::{
-    Buffers, ChildSet, Data, Dva, Engine, Error, ErrorKind, Finished, Flags, Next, QueueKind,
-    Stage, Stages, VdevDone, VdevId, VdevOp, WaitType, Zio, ZioBox, ZioType,
+    Buffers, ChildSet, Data, Dva, Engine, Error, ErrorKind, Flags, Next, QueueKind, Stage, Stages,
+    VdevDone, VdevId, VdevOp, WaitType, Zio, ZioBox, ZioType,
 };
 
 use crate::leaf::{IoAbout, Leaf};
@@ -44,17 +44,33 @@ impl IoStart {
             };
             let tried = places::leaves_in(zio.tried, index);
             let Some(leaf) = vdev.choose(tried, dva.offset_bytes()) else { continue };
-            let place = places::number(index, leaf);
-            zio.tried |= 1 << place;
-            let pipeline = Stages::VDEV_CHILD_VERIFY;
-            let mut child = vdev_child(zio, ZioType::Read, dva, &vdev.leaves()[leaf], pipeline);
-            child.slot = place;
-            child.bp = zio.bp;
-            // Verified once, as near to the device as possible.
-            zio.drop_stages(Stages::CHECKSUM_VERIFY);
-            return Ok(child);
+            return Ok(read_place(zio, index, dva, leaf, vdev));
         }
         Err(nowhere.unwrap_or_else(|| ErrorKind::Io.into()))
+    }
+
+    /// One child for every place.
+    fn read_all_copies(&self, zio: &mut Zio) -> Result<(), Error> {
+        let mut children: SmallVec<[ZioBox; 4]> = SmallVec::new();
+        let mut nowhere = None;
+        for (index, dva) in zio.bp.dvas().enumerate() {
+            match self.shared.locate(dva, zio.size_bytes as u64) {
+                Ok(vdev) => children.extend(
+                    (0..vdev.leaves().len()).map(|leaf| read_place(zio, index, dva, leaf, vdev)),
+                ),
+                Err(error) => {
+                    zio.tried |= places::of_dva(index, MIRROR_LEAVES_MAX);
+                    nowhere.get_or_insert(error);
+                }
+            }
+        }
+        match nowhere {
+            Some(error) if children.is_empty() => Err(error),
+            _ => {
+                children.into_iter().for_each(Zio::start);
+                Ok(())
+            }
+        }
     }
 
     /// One child for every leaf of every address.
@@ -137,6 +153,19 @@ impl IoStart {
     }
 }
 
+/// A child that reads and verifies one place of a block.
+fn read_place(zio: &mut Zio, index: usize, dva: Dva, leaf: usize, vdev: &TopVdev) -> ZioBox {
+    let place = places::number(index, leaf);
+    zio.tried |= 1 << place;
+    let pipeline = Stages::VDEV_CHILD_VERIFY;
+    let mut child = vdev_child(zio, ZioType::Read, dva, &vdev.leaves()[leaf], pipeline);
+    child.slot = place;
+    child.bp = zio.bp;
+    // Verified once, as near to the device as possible.
+    zio.drop_stages(Stages::CHECKSUM_VERIFY);
+    child
+}
+
 /// A child for one leaf of one address of a block.
 pub(crate) fn vdev_child(
     zio: &Zio,
@@ -203,6 +232,7 @@ impl Stage for IoStart {
             return self.to_device(zio, vdev);
         }
         let started = match zio.ty() {
+            ZioType::Read if zio.flags().contains(Flags::SCRUB) => self.read_all_copies(&mut zio),
             ZioType::Read => self.read_one_copy(&mut zio).map(Zio::start),
             ZioType::Ioctl => {
                 self.flush_all_leaves(&zio);
@@ -228,18 +258,33 @@ impl IoDone {
     }
 }
 
-/// A read takes the good copy, or tries the next place. True: try again.
-fn read_is_to_go_on(zio: &mut Zio, mut child: Finished, shared: &Shared) -> bool {
-    let place = child.get().slot;
-    let Some(error) = child.take_error() else {
-        zio.data = child.take_data();
-        zio.error = None;
-        return false;
-    };
-    if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
-        zio.bad |= 1 << place;
+/// Takes the first good copy among the children that came home, and notes the
+/// places that gave none. Without any it is an error for now.
+fn take_good_copy(zio: &mut Zio) {
+    let (mut good, mut worst) = (None, None);
+    while let Some(mut child) = zio.take_finished_child() {
+        match child.take_error() {
+            None => _ = good.get_or_insert_with(|| child.take_data()),
+            Some(error) => {
+                if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
+                    zio.bad |= 1 << child.get().slot;
+                }
+                worst = Error::worst(worst, Some(error));
+            }
+        }
     }
-    zio.fail(error);
+    match (good, worst) {
+        (Some(data), _) => {
+            zio.data = data;
+            zio.error = None;
+        }
+        (None, Some(error)) => zio.fail(error),
+        (None, None) => {}
+    }
+}
+
+/// Is there a place left that might give the block?
+fn has_untried_places(zio: &Zio, shared: &Shared) -> bool {
     zio.bp.dvas().enumerate().any(|(index, dva)| {
         let leaves = shared.vdev(dva.vdev()).map_or(1, |vdev| vdev.leaves().len());
         places::of_dva(index, leaves) & !zio.tried != 0
@@ -294,11 +339,10 @@ impl Stage for IoDone {
         let mut zio = zio.wait_children(ChildSet::VDEV, WaitType::Done)?;
         take_answer(&mut zio, &self.shared);
         if zio.ty() == ZioType::Read {
-            while let Some(child) = zio.take_finished_child() {
-                if read_is_to_go_on(&mut zio, child, &self.shared) {
-                    zio.rerun_from(Stages::VDEV_IO_START);
-                    return Some(zio);
-                }
+            take_good_copy(&mut zio);
+            if zio.vdev.is_none() && zio.error.is_some() && has_untried_places(&zio, &self.shared) {
+                zio.rerun_from(Stages::VDEV_IO_START);
+                return Some(zio);
             }
             if zio.bad != 0 && zio.error.is_none() {
                 heal::repair(&self.shared, &zio);

@@ -8,6 +8,7 @@ mod faults;
 mod gangs;
 mod groups;
 mod handover;
+mod mirrors;
 mod roundtrip;
 mod sharing;
 mod space;
