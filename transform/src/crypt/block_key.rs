@@ -317,7 +317,7 @@ fn gather<'a>(segments: impl IntoIterator<Item = &'a [u8]>, out: &mut [u8]) -> G
         if segment.is_empty() {
             continue;
         }
-        if segment.len() == out.len() && filled == 0 {
+        if segment.len() == out.len() {
             whole = Some(segment);
         } else if let Some(room) = out.get_mut(filled..filled + segment.len()) {
             room.copy_from_slice(segment);
