@@ -66,6 +66,8 @@ mod block;
 mod bytes;
 mod codec;
 mod compression;
+#[cfg(feature = "crypt")]
+pub mod crypt;
 mod error;
 mod gzip;
 mod lz4;

@@ -1,11 +1,11 @@
 //! What OpenZFS itself made of known data: sizes, hashes, and payloads from a pool's image.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use transform::{Compression, Scratch, ZstdHeader, compress, decompress, payload_limit};
+use transform::{
+    Compression, GzipLevel, Scratch, ZstdHeader, ZstdLevel, compress, decompress, payload_limit,
+};
 
 mod common;
 
@@ -37,19 +37,32 @@ fn rows() -> Vec<Row> {
         .collect()
 }
 
-fn hex_sha256(bytes: &[u8]) -> String {
-    let mut hex = String::new();
-    for byte in Sha256::digest(bytes) {
-        write!(hex, "{byte:02x}").unwrap();
+/// The compression a fixture calls `name`.
+fn named(name: &str) -> Compression {
+    match name {
+        "lzjb" => Compression::Lzjb,
+        "zle" => Compression::Zle,
+        "lz4" => Compression::Lz4,
+        _ => {
+            if let Some(level) = name.strip_prefix("gzip-") {
+                let level = level.parse().ok().and_then(GzipLevel::new);
+                return Compression::Gzip(level.expect("a gzip level"));
+            }
+            let level = name.strip_prefix("zstd-").expect("a compression");
+            let level = match level.strip_prefix("fast-") {
+                Some(fast) => fast.parse().ok().and_then(ZstdLevel::fast),
+                None => level.parse().ok().and_then(ZstdLevel::new),
+            };
+            Compression::Zstd(level.expect("a zstd level"))
+        }
     }
-    hex
 }
 
 #[test]
 fn limits_are_those_of_openzfs() {
     let mut seen = 0;
     for row in rows().iter().filter(|row| row.rule == "max") {
-        let compression = common::named(&row.algorithm);
+        let compression = named(&row.algorithm);
         assert_eq!(
             payload_limit(compression, row.len, 512),
             row.limit,
@@ -69,7 +82,7 @@ fn payloads_are_byte_for_byte_those_of_openzfs() {
     let mut scratch = Scratch::new();
     let mut compared = 0;
     for row in rows() {
-        let compression = common::named(&row.algorithm);
+        let compression = named(&row.algorithm);
         if matches!(compression, Compression::Lz4 | Compression::Gzip(_)) {
             continue;
         }
@@ -81,7 +94,7 @@ fn payloads_are_byte_for_byte_those_of_openzfs() {
             Some(sha256) => {
                 let payload = &dst[..payload.unwrap_or_else(|| panic!("{what}: did not fit"))];
                 assert_eq!(payload.len(), row.payload, "{what}");
-                assert_eq!(hex_sha256(payload), sha256, "{what}");
+                assert_eq!(common::hex_sha256(payload), sha256, "{what}");
                 compared += 1;
             }
             None => assert_eq!(payload, None, "{what}"),
@@ -95,7 +108,7 @@ fn payloads_are_byte_for_byte_those_of_openzfs() {
 fn lz4_and_gzip_compress_about_as_well_as_openzfs() {
     let mut scratch = Scratch::new();
     for row in rows().iter().filter(|row| row.rule == "full" && row.sha256.is_some()) {
-        let compression = common::named(&row.algorithm);
+        let compression = named(&row.algorithm);
         if !matches!(compression, Compression::Lz4 | Compression::Gzip(_)) {
             continue;
         }
@@ -128,7 +141,7 @@ fn payloads_from_a_real_pool_decode() {
         let (algorithm, generator) = rest.rsplit_once('-').unwrap();
         let payload = std::fs::read(&path).unwrap();
         let mut block = vec![0xa5; len.parse().unwrap()];
-        let compression = common::named(algorithm);
+        let compression = named(algorithm);
         decompress(compression, &payload, &mut block, &mut scratch)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(block == common::generate(generator, block.len()), "{name}");

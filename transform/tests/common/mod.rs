@@ -1,6 +1,17 @@
 //! Data the tests share.
 
-use transform::{Compression, GzipLevel, ZstdLevel};
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 in hex, as the fixtures name byte strings.
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
+    let mut hex = String::new();
+    for byte in Sha256::digest(bytes) {
+        write!(hex, "{byte:02x}").expect("a string grows");
+    }
+    hex
+}
 
 /// The `len` bytes of one of the fixtures' named generators.
 pub(crate) fn generate(name: &str, len: usize) -> Vec<u8> {
@@ -27,25 +38,4 @@ fn words(range: std::ops::Range<usize>) -> impl Iterator<Item = u8> {
         x ^= x >> 27;
         x.wrapping_mul(2_685_821_657_736_338_717).to_le_bytes()
     })
-}
-
-/// The compression a fixture calls `name`.
-pub(crate) fn named(name: &str) -> Compression {
-    match name {
-        "lzjb" => Compression::Lzjb,
-        "zle" => Compression::Zle,
-        "lz4" => Compression::Lz4,
-        _ => {
-            if let Some(level) = name.strip_prefix("gzip-") {
-                let level = level.parse().ok().and_then(GzipLevel::new);
-                return Compression::Gzip(level.expect("a gzip level"));
-            }
-            let level = name.strip_prefix("zstd-").expect("a compression");
-            let level = match level.strip_prefix("fast-") {
-                Some(fast) => fast.parse().ok().and_then(ZstdLevel::fast),
-                None => level.parse().ok().and_then(ZstdLevel::new),
-            };
-            Compression::Zstd(level.expect("a zstd level"))
-        }
-    }
 }
