@@ -62,6 +62,8 @@ pub struct WriteProps {
     pub dedup: bool,
     /// Compare bytes before sharing.
     pub dedup_verify: bool,
+    /// Encrypt it, or authenticate it where its type stays in plain.
+    pub encrypt: bool,
     /// Byte order of the block's content.
     pub order: ByteOrder,
 }
@@ -78,6 +80,7 @@ impl Default for WriteProps {
             copies: 1,
             dedup: false,
             dedup_verify: false,
+            encrypt: false,
             order: ByteOrder::NATIVE,
         }
     }

@@ -16,6 +16,9 @@ use zio_core::{
 };
 
 use crate::clock::Clock;
+use crate::crypt::Keys;
+#[cfg(feature = "crypt")]
+use crate::crypt::{DatasetKeys, Entropy};
 use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
@@ -141,6 +144,7 @@ pub struct Builder {
     threads: bool,
     hand_over: bool,
     large_gang_headers: bool,
+    keys: Keys,
 }
 
 impl Builder {
@@ -159,6 +163,7 @@ impl Builder {
             threads: false,
             hand_over: true,
             large_gang_headers: false,
+            keys: Keys::default(),
         }
     }
 
@@ -211,6 +216,33 @@ impl Builder {
     #[must_use]
     pub fn salt(mut self, salt: [u8; 32]) -> Self {
         self.salt = Salt(salt);
+        self
+    }
+
+    /// Keys for all encrypted blocks but those of object sets that have
+    /// [their own](Self::keys_of).
+    #[cfg(feature = "crypt")]
+    #[must_use]
+    pub fn keys(mut self, keys: DatasetKeys) -> Self {
+        self.keys.of_all = Some(keys);
+        self
+    }
+
+    /// Keys for the encrypted blocks of one object set, as the
+    /// [bookmark](crate::Pending::bookmark) of a request names it.
+    #[cfg(feature = "crypt")]
+    #[must_use]
+    pub fn keys_of(mut self, objset: u64, keys: DatasetKeys) -> Self {
+        self.keys.of_objset.insert(objset, keys);
+        self
+    }
+
+    /// Where the salts and IVs of encrypted blocks come from, instead of the system. What it
+    /// fills in must be random and never repeat itself, or the encryption is worth nothing.
+    #[cfg(feature = "crypt")]
+    #[must_use]
+    pub fn entropy(mut self, fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        self.keys.entropy = Entropy::Given(Box::new(fill));
         self
     }
 
@@ -323,7 +355,7 @@ impl Builder {
             }
         };
         let shared =
-            Arc::new(Shared::new(tops, allocator, &self.salt, self.txg, self.large_gang_headers));
+            Arc::new(Shared::new(tops, allocator, &self.salt, self.txg, self.keys, self.large_gang_headers));
         let own_threads = self.task_queue.is_none();
         let queue = self.task_queue.unwrap_or_else(|| {
             let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -124,6 +124,7 @@
 mod builder;
 mod clock;
 mod cost;
+mod crypt;
 mod dedup;
 mod heal;
 mod leaf;
@@ -138,12 +139,16 @@ mod top_vdev;
 
 pub use builder::{BuildError, Builder, DATA_START_BYTES};
 pub use checksum::Algorithm as Checksum;
+#[cfg(feature = "crypt")]
+pub use crypt::DatasetKeys;
 pub use heal::Healed;
 pub use pending::{Awaited, Outcome, Pending, Started};
 pub use pipeline::{IntoData, Pipeline, Root};
 pub use props::Write;
 pub use read::Read;
 pub use source::Mirror;
+#[cfg(feature = "crypt")]
+pub use transform::crypt::{KeyError, Suite};
 pub use transform::{Compression, GzipLevel, ZstdLevel};
 pub use vdev_disk::OpenOptions;
 pub use zio_core::bp::{ByteOrder, RawPointer};

@@ -5,6 +5,7 @@ use transform::Compression;
 use zio_core::bp::{PoolShape, SECTOR_BYTES};
 use zio_core::{BlockPointer, Error, ErrorKind, Txg, VdevId, WriteProps};
 
+use crate::crypt;
 use crate::pending::Pending;
 
 /// Levels a pointer can name: five bits.
@@ -30,6 +31,7 @@ pub(crate) fn set_compression(props: &mut WriteProps, compression: Compression) 
 
 /// Do these properties go together? Each by itself was checked when it was set.
 pub(crate) fn check(props: &WriteProps) -> Result<(), Error> {
+    crypt::check(props)?;
     if !props.dedup {
         return Ok(());
     }
@@ -98,6 +100,17 @@ impl Write {
     pub fn dedup(self, dedup: bool) -> Self {
         self.with(|zio| {
             zio.props.dedup = dedup;
+            Ok(())
+        })
+    }
+
+    /// Encrypt the block with the [keys](crate::Builder::keys) of its object set; a block
+    /// of a type that stays in plain is authenticated instead. Its zeros are a hole all the same, and its
+    /// length and place are for all to see. Two copies at most.
+    #[cfg(feature = "crypt")]
+    pub fn encrypt(self, encrypt: bool) -> Self {
+        self.with(|zio| {
+            zio.props.encrypt = encrypt;
             Ok(())
         })
     }

@@ -9,6 +9,7 @@ use transform::{Compression, Scratch, ZstdLevel};
 use zio_core::bp::{GANG_HEADER_BYTES, PoolShape};
 use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, WriteProps, Zio};
 
+use crate::crypt::Keys;
 use crate::dedup::Dedup;
 use crate::heal::Heal;
 use crate::leaf::Leaf;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) dedup: Dedup,
     pub(crate) checksums: Checksums,
     pub(crate) heal: Heal,
+    pub(crate) keys: Keys,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
     txg: AtomicU64,
@@ -34,6 +36,7 @@ impl Shared {
         allocator: Arc<dyn Allocator>,
         salt: &Salt,
         txg: Txg,
+        keys: Keys,
         large_gang_headers: bool,
     ) -> Self {
         Self {
@@ -43,6 +46,7 @@ impl Shared {
             dedup: Dedup::new(),
             checksums: Checksums::new(salt),
             heal: Heal::default(),
+            keys,
             large_gang_headers,
             txg: AtomicU64::new(txg.max(1)),
         }

@@ -1,9 +1,9 @@
 //! The command line.
 
 use anyhow::{Context, Result, bail};
-use zio_pipeline::Builder;
+use zio_pipeline::{Builder, DatasetKeys, Suite};
 
-use crate::list::List;
+use crate::list::{List, from_hex};
 
 pub(crate) const USAGE: &str =
     "read_openzfs IMAGE[,IMAGE…] POINTERS.json [--key HEX] [--suite NAME] [--read-only]";
@@ -41,9 +41,31 @@ impl Args {
         Ok(Some(Self { images, pointers, read_only, key, suite }))
     }
 
-    /// Gives the builder the key of the encrypted blocks, if there is one.
+    /// Gives the builder the keys of the encrypted blocks, if there are any.
     pub(crate) fn keys(&self, list: &List, builder: Builder) -> Result<Builder> {
-        let _ = (&self.key, &self.suite, list);
-        Ok(builder)
+        let listed = list.master_key();
+        let Some(hex) = self.key.as_deref().or(listed.map(|(_, hex)| hex)) else {
+            return Ok(builder);
+        };
+        let key = from_hex(hex).context("the master key")?;
+        let suite = match (&self.suite, listed) {
+            (Some(name), _) => suite(name).with_context(|| format!("no suite {name}"))?,
+            (None, Some((listed, _))) if listed.key_bytes() == key.len() => listed,
+            _ => (Suite::ALL.into_iter().rev())
+                .find(|suite| suite.key_bytes() == key.len())
+                .with_context(|| format!("a master key of {} bytes", key.len()))?,
+        };
+        let keys = DatasetKeys::new(suite, &key)?;
+        let keys = match list.text("enc_hmac_key") {
+            Some(hex) => keys.hmac(&from_hex(hex).context("enc_hmac_key")?)?,
+            None => keys,
+        };
+        Ok(builder.keys(keys))
     }
+}
+
+/// A suite by its name, with or without dashes: `aes-256-gcm`, `aes256gcm`.
+pub(crate) fn suite(name: &str) -> Option<Suite> {
+    let plain = |name: &str| name.replace('-', "").to_lowercase();
+    Suite::ALL.into_iter().find(|suite| plain(suite.name()) == plain(name))
 }

@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use zio_pipeline::{BlockPointer, ByteOrder, Data, Pipeline, RawPointer};
+use zio_pipeline::{BlockPointer, ByteOrder, Data, Pipeline, RawPointer, Suite};
 
+use crate::args::suite;
 use crate::table::Verdict;
 
 /// A pool and its blocks.
@@ -43,6 +44,14 @@ impl List {
     /// A string of the list, by name.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.more.get(name).and_then(serde_json::Value::as_str)
+    }
+
+    /// The master key that the list brings, and its suite, which the name tells.
+    pub(crate) fn master_key(&self) -> Option<(Suite, &str)> {
+        self.more.iter().find_map(|(name, value)| {
+            let suite = suite(name.strip_prefix("enc_master_key_")?)?;
+            Some((suite, value.as_str()?))
+        })
     }
 
     /// Salt of the keyed checksums; zeros if the list has none.

@@ -28,6 +28,8 @@ pub(crate) fn all(shared: &Arc<Shared>) -> Vec<Arc<dyn Stage>> {
         Arc::new(dedup::FreeBpInit),
         Arc::new(IssueAsync::new(cost::is_light)),
         Arc::new(transform::WriteCompress::new(s())),
+        #[cfg(feature = "crypt")]
+        Arc::new(crate::crypt::Encrypt::new(s())),
         Arc::new(checksum::Generate::new(s())),
         Arc::new(dedup::DdtReadStart),
         Arc::new(dedup::DdtReadDone),

@@ -10,7 +10,7 @@ use zio_core::{
     Stage, Stages, WaitType, Zio, ZioBox,
 };
 
-use crate::props;
+use crate::{crypt, props};
 use crate::shared::{Shared, compression_of, with_scratch};
 
 /// READ_BP_INIT: what will have to be undone after the read.
@@ -30,9 +30,6 @@ impl ReadBpInit {
             zio.data = zeros(zio, zio.lsize_bytes);
             return Ok(());
         }
-        if bp.is_crypt() {
-            return Err(Error::msg(ErrorKind::Unsupported, "an encrypted block"));
-        }
         if bp.compression() != COMPRESSION_OFF {
             if !zio.flags().contains(Flags::RAW_COMPRESS) {
                 Compression::from_id(bp.compression())
@@ -40,6 +37,10 @@ impl ReadBpInit {
                 zio.push_transform(Some(undo_compress));
             }
             zio.size_bytes = bp.psize_bytes() as usize;
+        }
+        if bp.is_crypt() && !zio.flags().contains(Flags::RAW_ENCRYPT) {
+            // Pushed last, undone first.
+            crypt::prepare_read(&self.shared, zio)?;
         }
         if let Some(payload) = bp.embedded_payload() {
             zio.become_interlock();
@@ -140,7 +141,7 @@ impl WriteCompress {
         if compression != Compression::Off {
             let rules = BlockRules {
                 unit_shift: self.shared.ashift_min(),
-                may_embed: zio.props.level == 0 && !zio.props.dedup,
+                may_embed: zio.props.level == 0 && !zio.props.dedup && !zio.props.encrypt,
             };
             let pool = zio.engine().buffers().clone();
             let src = gather(&zio.data, &pool);
@@ -203,7 +204,7 @@ impl WriteCompress {
             checksum: props.checksum,
             object_type: props.object_type,
             level: props.level,
-            crypt: false,
+            crypt: props.encrypt,
             dedup: props.dedup,
             order: props.order,
         });
