@@ -284,8 +284,8 @@ fn public_state(zio: &Zio) -> impl PartialEq + std::fmt::Debug + use<> {
     let flow = (zio.stage(), zio.pipeline(), zio.traced(), zio.flags());
     let who = (zio.ty(), zio.child_type(), zio.priority, zio.txg, zio.bookmark, zio.props);
     let block = (zio.bp, zio.bp_before, zio.data.to_vec(), zio.size_bytes, zio.lsize_bytes);
-    let device = (zio.vdev, zio.offset_bytes, zio.answer.is_some(), zio.slots.is_some());
-    let private = (zio.slot, zio.tried, zio.attachment.is_some(), zio.error.clone());
+    let device = (zio.vdev, zio.leaf, zio.offset_bytes, zio.answer.is_some(), zio.slots.is_some());
+    let private = (zio.slot, zio.tried, zio.bad, zio.attachment.is_some(), zio.error.clone());
     (flow, who, block, device, private, zio.is_allocating())
 }
 
@@ -310,6 +310,7 @@ fn a_recycled_zio_is_as_good_as_new() {
         copies: 3,
         dedup: true,
         dedup_verify: true,
+        encrypt: true,
         order: ByteOrder::Big,
     };
     used.bp = BlockPointer::hole(4096, 1, 1, 1);
@@ -320,12 +321,14 @@ fn a_recycled_zio_is_as_good_as_new() {
     used.size_bytes = 512;
     used.lsize_bytes = 512;
     used.vdev = Some(VdevId(1));
+    used.leaf = Some(1);
     used.offset_bytes = 512;
     used.answer = Some(VdevDone { op: None, result: Ok(()) });
     let counter = Arc::default();
     used.slots = zio_core::Slots::take(&counter, 10, 10);
     used.slot = 1;
     used.tried = 1;
+    used.bad = 1;
     used.attachment = Some(Box::new(()));
     used.on_ready(Box::new(|_| ()));
     used.fail(Error::new(ErrorKind::Again));

@@ -256,7 +256,13 @@ impl Stage for DdtFree {
             if zio.error.is_some() {
                 return Some(zio);
             }
-            gang = gang::take_extents(&self.shared, &mut zio);
+            match gang::take_extents(&mut zio) {
+                Ok(extents) => gang = Some(extents),
+                Err(error) => {
+                    zio.fail(error);
+                    return Some(zio);
+                }
+            }
         }
         let extents_of = |stored: &BlockPointer| match gang {
             Some(extents) => Ok(extents),
