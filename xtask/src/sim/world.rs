@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use metaslab::Metaslabs;
+use parking_lot::Mutex;
 use vdev_sim::{DiskConfig, FaultProfile, Machine, Rng, SimAllocator, SimAllocatorConfig, SimDisk};
 use zio_core::{Allocator, Txg, Vdev, VdevId};
-use zio_pipeline::{DATA_START_BYTES, Pipeline};
+use zio_pipeline::{DATA_START_BYTES, DatasetKeys, Mirror, Pipeline, Suite};
 
 /// How honest the disks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +23,10 @@ pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) disks: Vec<Arc<SimDisk>>,
     pub(super) honesty: Honesty,
+    /// The disks of each vdev, by number: one, or the leaves of a mirror.
+    vdevs: Vec<Vec<usize>>,
+    suite: Suite,
+    large_gang_headers: bool,
     ashift: Option<u32>,
     faults: Vec<FaultProfile>,
     /// Keeps freed space back until told.
@@ -50,7 +55,29 @@ impl World {
                 _ => FaultProfile::draw(rng, rate, lies),
             })
             .collect();
-        Self { machine, disks, honesty, ashift, faults, mean: None }
+        let mut vdevs: Vec<Vec<usize>> = Vec::new();
+        for disk in 0..disks.len() {
+            match vdevs.last_mut() {
+                Some(mirror) if rng.chance(400) => mirror.push(disk),
+                _ => vdevs.push(vec![disk]),
+            }
+        }
+        Self {
+            machine,
+            disks,
+            honesty,
+            vdevs,
+            suite: Suite::ALL[rng.index(Suite::ALL.len())],
+            large_gang_headers: rng.coin(),
+            ashift,
+            faults,
+            mean: None,
+        }
+    }
+
+    /// Number of vdevs.
+    pub(super) fn vdevs(&self) -> usize {
+        self.vdevs.len()
     }
 
     pub(super) fn faults_on(&self) {
@@ -80,8 +107,19 @@ impl World {
             .task_queue(self.machine.queue())
             .clock(move || machine.now_ns())
             .txg(txg);
-        for disk in &self.disks {
-            builder = builder.vdev(Arc::clone(disk) as Arc<dyn Vdev>);
+        let disk = |number: &usize| Arc::clone(&self.disks[*number]) as Arc<dyn Vdev>;
+        for vdev in &self.vdevs {
+            builder = match vdev.as_slice() {
+                [one] => builder.vdev(disk(one)),
+                leaves => builder.mirror(leaves.iter().map(disk).fold(Mirror::new(), Mirror::vdev)),
+            };
+        }
+        let key = vec![0x5a; self.suite.key_bytes()];
+        let keys = DatasetKeys::new(self.suite, &key).expect("a key of the suite's length");
+        let drawn = Mutex::new(Rng::new(rng.next_u64()));
+        builder = builder.keys(keys).entropy(move |bytes| drawn.lock().fill(bytes));
+        if self.large_gang_headers {
+            builder = builder.large_gang_headers();
         }
         if let Some(ashift) = self.ashift {
             builder = builder.ashift(ashift);
@@ -108,15 +146,19 @@ impl World {
         builder.build().expect("the disks are sound enough to open")
     }
 
-    /// Data area and unit of each disk, as the pipeline lays them out.
+    /// Data area and unit of each vdev, as the pipeline lays them out: as much
+    /// as its smallest leaf has, in units of its coarsest.
     fn spaces(&self) -> impl Iterator<Item = (VdevId, u64, u32)> {
-        let ashift = self.ashift;
-        self.disks.iter().enumerate().map(move |(id, disk)| {
-            let geometry = disk.geometry();
+        let of_disk = |number: &usize| {
+            let geometry = self.disks[*number].geometry();
             let whole = geometry.size_bytes >> 18 << 18;
             let natural = geometry.physical_bytes.max(4096).trailing_zeros();
-            let data = whole - DATA_START_BYTES - (512 << 10);
-            (VdevId(id as u32), data, ashift.unwrap_or(natural))
+            (whole - DATA_START_BYTES - (512 << 10), self.ashift.unwrap_or(natural))
+        };
+        self.vdevs.iter().enumerate().map(move |(id, leaves)| {
+            let data_bytes = leaves.iter().map(|leaf| of_disk(leaf).0).min().unwrap_or(0);
+            let ashift = leaves.iter().map(|leaf| of_disk(leaf).1).max().unwrap_or(9);
+            (VdevId(id as u32), data_bytes, ashift)
         })
     }
 
@@ -143,6 +185,16 @@ impl World {
             space.add_vdev(id, data_bytes, ashift).expect("a vdev of the machine");
         }
         Arc::new(space)
+    }
+}
+
+impl std::fmt::Display for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (id, data_bytes, ashift) in self.spaces() {
+            let leaves = self.vdevs[id.0 as usize].len();
+            write!(f, "[{leaves} × {data_bytes} bytes in units of 2^{ashift}]")?;
+        }
+        Ok(())
     }
 }
 

@@ -35,6 +35,10 @@ struct GangWrite {
     full: Error,
 }
 
+/// Most copies of the header, should a member become a gang itself: those of the header
+/// above it. The space of every copy is counted in one of the addresses above.
+struct HeaderCopiesMax(u8);
+
 /// Is this zio in the middle of writing a gang?
 pub(crate) fn is_under_way(zio: &Zio) -> bool {
     zio.attachment.as_ref().is_some_and(|any| any.is::<GangWrite>())
@@ -60,6 +64,7 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), E
     let mut at = 0;
     for (slot, len) in pieces.into_iter().enumerate() {
         let mut child = member(zio, slot, at..at + len as usize);
+        child.attachment = Some(Box::new(HeaderCopiesMax(headers.len() as u8)));
         zio.adopt(&mut child);
         children.push(child);
         at += len as usize;
@@ -73,7 +78,12 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), E
 /// One copy more of the header than of the data, if there is room: without it
 /// the whole block is lost (spec 3.6 step 1).
 fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, NoSpace> {
-    let copies_max = if zio.bp.is_encrypted() { 2 } else { 3 };
+    let above = zio.attachment.as_ref().and_then(|any| any.downcast_ref::<HeaderCopiesMax>());
+    let copies_max = match above {
+        Some(HeaderCopiesMax(above)) => *above,
+        None if zio.bp.is_encrypted() => 2,
+        None => 3,
+    };
     let mut want = Want {
         size_bytes: GANG_HEADER_BYTES as u64,
         copies: (zio.props.copies + 1).min(copies_max),
