@@ -78,6 +78,14 @@ impl Sim {
         disk.corrupt(offset_bytes, bp.psize_bytes());
     }
 
+    /// Flips bits in every copy of a gang block's header.
+    pub(crate) fn corrupt_header(&self, bp: &BlockPointer) {
+        for copy in 0..bp.copies() {
+            let (disk, offset_bytes) = self.place(bp, copy);
+            disk.corrupt(offset_bytes, 512);
+        }
+    }
+
     /// Operations of a kind that all disks have seen since the last look.
     pub(crate) fn take_log(&self, op: OpKind) -> Vec<LogEntry> {
         let all = self.disks.iter().flat_map(|disk| disk.take_log());

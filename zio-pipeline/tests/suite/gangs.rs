@@ -12,13 +12,13 @@ use crate::common::{MIB, Sim, compressible, noise};
 const UNIT: u64 = 512;
 
 /// A pool whose allocator has no extent longer than `contiguous_bytes_max`.
-struct Fragmented {
-    sim: Sim,
-    space: Arc<SimAllocator>,
+pub(crate) struct Fragmented {
+    pub(crate) sim: Sim,
+    pub(crate) space: Arc<SimAllocator>,
 }
 
 impl Fragmented {
-    fn new(seed: u64, disks: usize, ashift: u32, contiguous_bytes_max: u64) -> Self {
+    pub(crate) fn new(seed: u64, disks: usize, ashift: u32, contiguous_bytes_max: u64) -> Self {
         let sim = Sim::with(seed, disks, DiskConfig::fixed(24 * MIB, 1000));
         let data_bytes = 24 * MIB - 4 * MIB - MIB / 2;
         let space = SimAllocator::new(SimAllocatorConfig {
@@ -30,7 +30,7 @@ impl Fragmented {
         Self { sim, space }
     }
 
-    fn pipeline(&self, ashift: u32) -> Pipeline {
+    pub(crate) fn pipeline(&self, ashift: u32) -> Pipeline {
         self.builder(ashift).build().unwrap()
     }
 

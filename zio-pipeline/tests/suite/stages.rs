@@ -12,6 +12,7 @@ use zio_pipeline::{
 };
 
 use crate::common::{MIB, Sim, compressible, noise};
+use crate::gangs::Fragmented;
 
 /// Runs one request to its end.
 fn traced<T: Outcome>(pipeline: &Pipeline, pending: Pending<T>) -> (Stages, Option<ErrorKind>, T) {
@@ -128,7 +129,7 @@ fn traces_are_golden() {
     }
     let (stages, ()) = table.row("claim, taken", &pipeline, pipeline.claim(&plain));
     assert_eq!(stages, Stages::CLAIM);
-    compare(&table.0);
+    compare(&table.0, "traces.md");
 }
 
 /// Operations that fail at a device.
@@ -157,8 +158,41 @@ fn failures(table: &mut Table, sim: &Sim, pipeline: &Pipeline, plain: &BlockPoin
     sim.disks.iter().for_each(|disk| disk.heal_all());
 }
 
-fn compare(found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/traces.md");
+/// Blocks in pieces: read, freed and claimed as one.
+#[test]
+fn traces_of_gangs_are_golden() {
+    let pool = Fragmented::new(1, 1, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    let mut table = Table::new();
+    let (stages, gang) = table.row("write", &pipeline, pipeline.write(noise(1, 8192)));
+    assert!(gang.is_gang());
+    // Nothing of it goes to a device but through its pieces.
+    assert_eq!(stages, Stages::WRITE - Stages::VDEV_CHILD | Stages::DONE);
+    let (stages, lead) = table.row("write, dedup", &pipeline, dedup(&pipeline, &noise(2, 8192)));
+    assert_eq!(stages, Stages::DDT_WRITE_PIPELINE);
+    let (stages, _) = table.row("read", &pipeline, pipeline.read(&gang));
+    let read = Stages::INTERLOCK | Stages::READ_BP_INIT | Stages::GANG | Stages::CHECKSUM_VERIFY;
+    assert_eq!(stages, read);
+    table.row("read, dedup", &pipeline, pipeline.read(&lead));
+    table.row("claim, taken", &pipeline, pipeline.claim(&gang));
+    let (stages, ()) = table.row("free", &pipeline, pipeline.free(&gang));
+    let ends = Stages::INTERLOCK | Stages::FREE_BP_INIT | Stages::ISSUE_ASYNC | Stages::GANG;
+    assert_eq!(stages, ends);
+    let (stages, ()) = table.row("free, dedup, last", &pipeline, pipeline.free(&lead));
+    assert_eq!(stages, Stages::DDT_FREE_PIPELINE);
+    pool.space.settle(u64::MAX);
+    let (stages, ()) = table.row("claim", &pipeline, pipeline.claim(&gang));
+    assert_eq!(stages, Stages::INTERLOCK | Stages::GANG);
+    pool.sim.corrupt_header(&gang);
+    let (stages, _) = table.row("read, bad header", &pipeline, pipeline.read(&gang));
+    assert!(!stages.contains(Stages::GANG_ISSUE));
+    let (stages, ()) = table.row("free, bad header", &pipeline, pipeline.free(&gang));
+    assert!(!stages.contains(Stages::GANG_ISSUE));
+    compare(&table.0, "traces-gang.md");
+}
+
+fn compare(found: &str, golden: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") {
         std::fs::write(&path, found).unwrap();
     }
