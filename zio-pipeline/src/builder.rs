@@ -30,7 +30,7 @@ use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev};
 pub const DATA_START_BYTES: u64 = 4 << 20;
 
 /// Labels at the end of every leaf.
-const LABELS_END_BYTES: u64 = 512 << 10;
+pub(crate) const LABELS_END_BYTES: u64 = 512 << 10;
 
 /// Leaves are used in whole multiples of this.
 const LEAF_ALIGN_BYTES: u64 = 256 << 10;

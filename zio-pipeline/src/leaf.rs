@@ -7,6 +7,7 @@
 //! the results.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -20,6 +21,7 @@ use zio_core::{
     VdevError, VdevErrorKind, VdevId, VdevIo, VdevOp, Zio, ZioType,
 };
 
+use crate::builder::LABELS_END_BYTES;
 use crate::clock::Clock;
 
 /// Flights kept for reuse, per leaf.
@@ -98,6 +100,17 @@ impl Leaf {
         self.data_bytes
     }
 
+    /// Where blocks stand, in bytes of the device.
+    pub(crate) fn data_area(&self) -> Range<u64> {
+        self.data_start_bytes..self.data_start_bytes + self.data_bytes
+    }
+
+    /// Where labels stand: before the blocks and behind them.
+    pub(crate) fn label_areas(&self) -> [Range<u64>; 2] {
+        let Range { start, end } = self.data_area();
+        [0..start, end..end + LABELS_END_BYTES]
+    }
+
     pub(crate) fn ashift(&self) -> u32 {
         self.ashift
     }
@@ -140,7 +153,10 @@ impl Leaf {
         if self.place.leaf.is_some() {
             self.load.fetch_add(1, Ordering::Relaxed);
         }
-        let offset_bytes = about.offset_bytes.saturating_add(self.data_start_bytes);
+        let offset_bytes = match about.physical {
+            true => about.offset_bytes,
+            false => about.offset_bytes.saturating_add(self.data_start_bytes),
+        };
         let io = VdevIo::new(op, offset_bytes, token);
         let Some((class, kind)) = about.class.zip(about.kind) else {
             self.vdev.start(io);
@@ -245,6 +261,8 @@ pub(crate) struct LeafSpace {
 /// What the queue is told about an I/O.
 pub(crate) struct IoAbout {
     offset_bytes: u64,
+    /// The offset is the device's, not that of its data area.
+    physical: bool,
     class: Option<Class>,
     kind: Option<Kind>,
     flavour: u16,
@@ -263,6 +281,7 @@ impl IoAbout {
         };
         Self {
             offset_bytes: zio.offset_bytes,
+            physical: zio.flags().contains(Flags::PHYSICAL),
             class: if around { None } else { class_of(zio.priority.fit(zio.ty())) },
             kind,
             flavour: (zio.flags() & Flags::AGGREGATE_INHERIT).bits() as u16,

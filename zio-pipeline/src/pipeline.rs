@@ -14,6 +14,7 @@ use zio_core::{
 use crate::builder::{Builder, Threads};
 use crate::heal::Healed;
 use crate::pending::Pending;
+use crate::physical::Physical;
 use crate::props::Write;
 use crate::read::Read;
 use crate::shared::Shared;
@@ -186,6 +187,21 @@ impl Pipeline {
         zio.txg = self.shared.txg();
         zio.bp.set_dva(0, range);
         Ok(Request::new(zio))
+    }
+
+    /// A leaf, to be read and written by offset: labels, and what else has no
+    /// pointer. `leaf` counts within the vdev, and is 0 where the vdev is one device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceGone`]: no such device.
+    pub fn physical(&self, vdev: VdevId, leaf: usize) -> Result<Physical<'_>, Error> {
+        let found = self.shared.vdev(vdev)?.leaves().get(leaf).cloned();
+        let none = || Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}"));
+        Ok(Physical::new(self, vdev, found.ok_or_else(none)?))
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     // -- Pointers and transaction groups. --

@@ -277,3 +277,28 @@ fn an_image_that_is_cut_short_or_empty_is_refused_or_told() {
     }
     assert!(refused > 10 && refused < 89, "{refused} refused");
 }
+
+/// The four labels of each image: the configuration and the ring of uberblocks (spec 8.5).
+#[test]
+fn labels_verify_in_their_places() {
+    let fixture = Fixture::new("mirror2", 2);
+    let pipeline = fixture.mirror();
+    let size_bytes = std::fs::metadata(fixture.image(0)).unwrap().len();
+    for leaf in 0..2 {
+        let device = pipeline.physical(zio_pipeline::VdevId(0), leaf).unwrap();
+        for label in [0, 256 << 10, size_bytes - (512 << 10), size_bytes - (256 << 10)] {
+            device.read_label_block(label + (16 << 10), 112 << 10).wait().unwrap();
+            let mut found = 0;
+            for slot in 0..128 {
+                let at = label + (128 << 10) + (slot << 10);
+                let raw = device.read_labels(at, 1024).wait().unwrap().to_vec();
+                if raw[..8] != 0x00ba_b10c_u64.to_le_bytes() {
+                    continue;
+                }
+                found += 1;
+                assert!(device.read_label_block(at, 1024).wait().unwrap() == raw);
+            }
+            assert!(found > 1, "{found} uberblocks in the label at {label:#x}");
+        }
+    }
+}

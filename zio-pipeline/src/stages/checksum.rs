@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checksum::embedded::{self, CheckError, Verifier};
 use checksum::{Algorithm, Checksum, Mismatch};
 use zio_core::bp::GANG_HEADER_BYTES;
-use zio_core::{Data, Error, ErrorKind, Next, Stage, Stages, Zio, ZioBox};
+use zio_core::{Data, Error, ErrorKind, Flags, Next, Stage, Stages, Zio, ZioBox};
 
 use super::gang;
 use crate::shared::{Shared, order_of};
@@ -28,6 +28,13 @@ impl Stage for Generate {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
+        if zio.flags().contains(Flags::PHYSICAL) {
+            if let Err(error) = seal_label(&mut zio) {
+                zio.fail(error);
+                zio.become_interlock();
+            }
+            return Some(zio);
+        }
         match self.shared.checksums.get(zio.bp.checksum_id()) {
             Ok(context) => {
                 let sum = context.compute(order_of(&zio.bp), zio.data.chunks());
@@ -49,6 +56,24 @@ impl Stage for Generate {
     }
 }
 
+/// A label block is sealed in a copy of the caller's data.
+fn seal_label(zio: &mut Zio) -> Result<(), Error> {
+    let Some(verifier) = label_verifier(zio) else { return Ok(()) };
+    let mut copy = zio.engine().buffers().take(zio.data.len());
+    zio.data.copy_to(&mut copy);
+    embedded::seal(&mut copy, &verifier, checksum::ByteOrder::NATIVE)
+        .map_err(|error| Error::because(ErrorKind::Invalid, error))?;
+    zio.push_transform(None);
+    zio.data = copy.into();
+    Ok(())
+}
+
+/// What a raw range is verified by: nothing, or its offset where it is a label block.
+fn label_verifier(zio: &Zio) -> Option<Verifier> {
+    let is_label = zio.props.checksum == Algorithm::Label.id();
+    is_label.then_some(Verifier::Label { offset_bytes: zio.offset_bytes })
+}
+
 /// CHECKSUM_VERIFY: what was read is what was written, or it is not given out.
 pub(crate) struct Verify {
     shared: Arc<Shared>,
@@ -60,6 +85,10 @@ impl Verify {
     }
 
     fn verify(&self, zio: &mut Zio) -> Result<(), Error> {
+        if zio.flags().contains(Flags::PHYSICAL) {
+            let Some(verifier) = label_verifier(zio) else { return Ok(()) };
+            return verify_inside(zio, &verifier);
+        }
         let seed = Checksum(zio.bp.checksum());
         match Algorithm::from_id(zio.bp.checksum_id()) {
             Ok(Algorithm::GangHeader) => verify_gang_header(zio),

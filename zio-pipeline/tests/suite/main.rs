@@ -9,6 +9,7 @@ mod gangs;
 mod groups;
 mod handover;
 mod mirrors;
+mod physical;
 mod roundtrip;
 mod sharing;
 mod space;

@@ -167,7 +167,7 @@ fn traces_of_gangs_are_golden() {
     let (stages, gang) = table.row("write", &pipeline, pipeline.write(noise(1, 8192)));
     assert!(gang.is_gang());
     // Nothing of it goes to a device but through its pieces.
-    assert_eq!(stages, Stages::WRITE - Stages::VDEV_CHILD | Stages::DONE);
+    assert_eq!(stages, (Stages::WRITE - Stages::VDEV_CHILD) | Stages::DONE);
     let (stages, lead) = table.row("write, dedup", &pipeline, dedup(&pipeline, &noise(2, 8192)));
     assert_eq!(stages, Stages::DDT_WRITE_PIPELINE);
     let (stages, _) = table.row("read", &pipeline, pipeline.read(&gang));
