@@ -5,10 +5,11 @@
 //! read_openzfs IMAGE[,IMAGE…] POINTERS.json [--key HEX] [--suite NAME] [--read-only]
 //! ```
 //!
-//! Several images are the sides of a mirror. Any one of them alone works as well; with
-//! all of them a damaged side is repaired on the way, unless `--read-only` is given.
+//! Several images are the sides of a mirror, or of a pool that is none (`layout`), its devices in
+//! order. Of a mirror any one alone works as well; with all of them a damaged side is
+//! repaired on the way, unless `--read-only` is given.
 //!
-//! The list says how the pool was laid out (`layout`, `ashift`), the salt of its keyed
+//! The list says how the pool was laid out (`layout`, `nparity`, `ashift`), the salt of its keyed
 //! checksums (`cksum_salt`), and for each block its pointer (`bp`, 128 bytes in hex),
 //! its length (`len`) and the SHA-256 of its data (`logical_sha256`). The master key of
 //! encrypted blocks is `--key`, or else the list's `enc_master_key_<suite>`; its suite is
@@ -69,25 +70,23 @@ fn open(args: &Args, list: &List) -> Result<Pipeline> {
         let builder = builder.ashift(list.ashift).salt(list.salt()?);
         args.keys(list, builder)
     };
-    let whole = || about(images(args, args.read_only));
-    let opened = match whole()?.build() {
+    let opened = match about(devices(args, list, args.read_only))?.build() {
         // Somebody else's image: look, and leave everything as it is.
-        Err(_) if !args.read_only => about(images(args, true))?.build(),
+        Err(_) if !args.read_only => about(devices(args, list, true))?.build(),
         opened => opened,
     };
     opened.with_context(|| format!("opening {}", args.images.join(", ")))
 }
 
 /// One image is a device by itself, whatever it was a side of.
-fn images(args: &Args, read_only: bool) -> Builder {
+fn devices(args: &Args, list: &List, read_only: bool) -> Builder {
     let options = || if read_only { OpenOptions::new().read_only() } else { OpenOptions::new() };
-    match args.images.as_slice() {
-        [one] => Pipeline::builder().file_with(one, options()),
-        sides => {
-            let mirror = sides.iter().fold(Mirror::new(), |m, side| m.file_with(side, options()));
-            Pipeline::builder().mirror(mirror)
-        }
+    let images = args.images.iter();
+    if images.len() > 1 && list.is_mirror() {
+        let mirror = images.fold(Mirror::new(), |mirror, side| mirror.file_with(side, options()));
+        return Pipeline::builder().mirror(mirror);
     }
+    images.fold(Pipeline::builder(), |builder, image| builder.file_with(image, options()))
 }
 
 fn read(pipeline: &Pipeline, block: &Block) -> (Option<zio_pipeline::BlockPointer>, Verdict) {

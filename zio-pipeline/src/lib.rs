@@ -1,4 +1,5 @@
-//! Checksummed, compressed, deduplicated, scheduled block I/O on files and devices.
+//! Checksummed, compressed, encrypted, deduplicated, self-healing, scheduled block
+//! I/O on files and devices.
 //!
 //! Blocks go in, pointers of 128 bytes come out. A pointer knows where its
 //! block stands, how it was packed, and what it must hash to: with it, the
@@ -51,16 +52,27 @@
 //! the device. When the answer comes, the child verifies it against the pointer,
 //! and its end makes its parent run on the same thread: expand, deliver. That is
 //! one entry into the executor, no task dispatched and, for a thread that waits, no
-//! other thread involved. A copy that fails to read or to verify makes way for the
-//! next one; when none is left, all of them are tried once more.
+//! other thread involved.
+//!
+//! A copy that fails to read or to verify makes way for the next one, on another leaf of a
+//! [`Mirror`] or at another address; when none is left, all of them are tried once more. The
+//! bad ones are written anew from the good one before the read ends
+//! ([`healed`](Pipeline::healed) counts them); [`every_copy`](Read::every_copy) looks for
+//! them where a plain read would not. Repair believes the pointer: read with
+//! [`repair(false)`](Read::repair) by one that may itself be damaged.
+//!
+//! A gang, a block in pieces, has all its headers read before its pieces are; the whole is
+//! verified once more. An encrypted block is verified and healed as it is stored, and
+//! decrypted last.
 //!
 //! # The life of a write
 //!
 //! WRITE_COMPRESS decides the form: a hole (zeros take no space), embedded in the
-//! pointer (112 bytes or less), compressed where an eighth is saved, or as it is.
-//! CHECKSUM_GENERATE; for dedup, DDT_WRITE asks the table: share what is stored,
+//! pointer (112 bytes or less), compressed where an eighth is saved, or as it is. ENCRYPT, for
+//! those who [ask](Write::encrypt). CHECKSUM_GENERATE; for dedup, DDT_WRITE asks the table: share what is stored,
 //! wait for a twin in flight, or lead. DVA_THROTTLE keeps allocation from running far
-//! ahead of the devices, DVA_ALLOCATE finds a place for each copy. READY: the pointer
+//! ahead of the devices, DVA_ALLOCATE finds a place for each copy, or for each piece of it
+//! where no extent is long enough. READY: the pointer
 //! is final ([`on_ready`](Write::on_ready)). Then one child per copy writes. All
 //! copies, or an error, and the space is free again.
 //!
@@ -110,15 +122,17 @@
 //!
 //! # What it does not do
 //!
-//! Gang blocks (a write fails with [`ErrorKind::NoSpace`] when no extent is long
-//! enough, however much is free), encryption, and repair of bad copies: a read
-//! finds the good one and leaves the bad one alone.
+//! It does not remember what a leaf of a mirror has missed: a write must reach every leaf, and
+//! one that cannot is an error. It does not write over a block in place, nor notice that a new one equals the
+//! old. Of encrypted datasets it reads and writes data; log blocks and dnodes, which are encrypted
+//! in parts, it refuses by name, and MACs over the MACs of children it does not check.
 //!
 //! # Sources
 //!
-//! Spec 1.6 and 1.15 (pipelines, stages), 1.13 (assessment, retry), 3 (write
-//! rules), 6.4 to 6.6 (dedup), 8.1 to 8.4 (claim, free, flush, trim). The stages
-//! each operation passes are in `tests/golden/traces.md`, from the running code.
+//! Spec 1.6 and 1.15 (pipelines, stages), 1.13 (assessment, retry, mirrors), 1.14 (transforms),
+//! 2 (formats), 3 (write rules, gangs), 6.4 to 6.6 (dedup), 8.1 to 8.4 (claim, free, flush, trim). The stages
+//! each operation passes are in `tests/golden/traces.md`, from the running code. `tests/openzfs.rs`
+//! and `examples/read_openzfs.rs` read pools that OpenZFS wrote.
 #![forbid(unsafe_code)]
 
 mod builder;

@@ -34,11 +34,16 @@ impl List {
     pub(crate) fn read(path: &str) -> Result<Self> {
         let text = std::fs::read(path).with_context(|| path.to_owned())?;
         let list: Self = serde_json::from_slice(&text).with_context(|| path.to_owned())?;
-        let layout = list.text("layout").unwrap_or("single");
-        if layout != "single" && !layout.starts_with("mirror") {
-            bail!("{path}: a pool laid out as {layout:?}; single devices and mirrors can be read");
+        if list.more.get("nparity").and_then(serde_json::Value::as_u64).unwrap_or(0) > 0 {
+            let layout = list.text("layout").unwrap_or("with parity");
+            bail!("{path}: a pool laid out as {layout:?}; plain devices and mirrors can be read");
         }
         Ok(list)
+    }
+
+    /// Are the images sides of a mirror, or devices by themselves?
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.text("layout").is_none_or(|layout| layout.starts_with("mirror"))
     }
 
     /// A string of the list, by name.
@@ -84,11 +89,12 @@ impl Block {
 
     /// Is this what was written?
     pub(crate) fn judge(&self, data: &Data) -> Verdict {
-        if data.len() != self.len {
+        // Blocks have whole sectors; what was written need not.
+        if data.len() != self.len.next_multiple_of(512) {
             return Verdict::Wrong(format!("{} bytes instead of {}", data.len(), self.len));
         }
         let mut hash = Sha256::new();
-        data.chunks().for_each(|chunk| hash.update(chunk));
+        data.slice(0..self.len).chunks().for_each(|chunk| hash.update(chunk));
         let hash = to_hex(&hash.finalize());
         if hash == self.logical_sha256 {
             Verdict::Good
