@@ -9,10 +9,20 @@ pub(crate) fn load_u64(bytes: &[u8], at: usize) -> u64 {
     }
 }
 
+/// A copy of this width is one load and one store.
+const SHORT_BYTES: usize = 16;
+
 /// Copies `len` bytes of `dst` from `distance` back to `at`; the ranges may overlap, in which case
-/// the copied bytes repeat. The caller has checked `1 <= distance <= at` and `at + len <= dst.len()`.
+/// the copied bytes repeat. Bytes after the copy may change. The caller has checked
+/// `1 <= distance <= at` and `at + len <= dst.len()`.
 #[inline]
 pub(crate) fn copy_match(dst: &mut [u8], at: usize, distance: usize, len: usize) {
+    // Few bytes from not too near are the rule. What is copied too much is overwritten later.
+    if len <= SHORT_BYTES && distance >= SHORT_BYTES && at + SHORT_BYTES <= dst.len() {
+        let from = at - distance;
+        dst.copy_within(from..from + SHORT_BYTES, at);
+        return;
+    }
     if distance == 1 {
         let byte = dst[at - 1];
         dst[at..at + len].fill(byte);

@@ -10,8 +10,8 @@ const ITEMS_PER_GROUP: usize = 8;
 const MATCH_MIN: usize = 3;
 /// Six bits of length above [`MATCH_MIN`].
 const MATCH_MAX: usize = MATCH_MIN + 63;
-/// Ten bits of distance; zero is no distance.
-const DISTANCE_MAX: usize = 1023;
+/// Zero is no distance.
+const DISTANCE_BITS: u32 = 10;
 /// Room a group may need: its control byte and eight matches.
 const GROUP_BYTES_MAX: usize = 1 + 2 * ITEMS_PER_GROUP;
 
@@ -75,9 +75,13 @@ fn find_match(src: &[u8], at: usize, table: &mut Table) -> Option<(usize, usize)
     let seen = std::mem::replace(slot, at as u32) as usize;
     let earlier = src.get(seen..)?.first_chunk::<MATCH_MAX>()?;
     let distance = at - seen;
-    // One branch for both questions: alone, the first one's answer is a toss-up on noise.
-    let is_near = distance.wrapping_sub(1) < DISTANCE_MAX;
-    if !is_near | (three_bytes(earlier) != word) {
+    // One branch for "near enough" and "the same bytes", in whole words lest the compiler make two
+    // of it: on noise the first answer alone is a toss-up.
+    if (distance >> DISTANCE_BITS) | (three_bytes(earlier) ^ word) as usize != 0 {
+        return None;
+    }
+    // The very first position finds itself.
+    if distance == 0 {
         return None;
     }
     Some((distance, common_prefix(window, earlier)))
@@ -119,6 +123,16 @@ pub(crate) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), DecodeError> 
     while out < wanted_bytes {
         let control = *src.get(at).ok_or_else(|| ends(at, out))?;
         at += 1;
+        if control == 0 {
+            let literals = src.get(at..).and_then(|rest| rest.first_chunk::<ITEMS_PER_GROUP>());
+            let room = dst.get_mut(out..).and_then(|rest| rest.first_chunk_mut());
+            if let (Some(literals), Some(room)) = (literals, room) {
+                *room = *literals;
+                at += ITEMS_PER_GROUP;
+                out += ITEMS_PER_GROUP;
+                continue;
+            }
+        }
         for bit in 0..ITEMS_PER_GROUP {
             if out == wanted_bytes {
                 break;
