@@ -34,13 +34,8 @@ pub fn compress(
         }
         Compression::Gzip(level) => gzip::compress(src, dst, level, &mut scratch.gzip_encoders),
         Compression::Zle => zle::compress(src, dst),
-        Compression::Lz4 => {
-            lz4::compress(src, dst, scratch.lz4.get_or_insert_with(Default::default))
-        }
-        Compression::Zstd(level) => {
-            let lz4_table = scratch.lz4.get_or_insert_with(Default::default);
-            zstd::compress(src, dst, level, &mut scratch.zstd_encoder, lz4_table)
-        }
+        Compression::Lz4 => lz4::compress(src, dst),
+        Compression::Zstd(level) => zstd::compress(src, dst, level, &mut scratch.zstd_encoder),
     }
 }
 

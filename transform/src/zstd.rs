@@ -78,7 +78,6 @@ pub(crate) fn compress(
     dst: &mut [u8],
     level: ZstdLevel,
     encoder: &mut Option<CCtx<'static>>,
-    lz4_table: &mut lz4::Table,
 ) -> Option<usize> {
     if encoder.is_none() {
         *encoder = new_encoder();
@@ -87,8 +86,8 @@ pub(crate) fn compress(
     let (header, body) = dst.split_first_chunk_mut::<HEADER_BYTES>()?;
 
     if level.level() >= PROBE_LEVEL_MIN && src.len() >= PROBE_INPUT_BYTES_MIN {
-        let compresses = lz4::compress(src, body, lz4_table).is_some()
-            || frame(encoder, src, body, PROBE_LEVEL).is_some();
+        let compresses =
+            lz4::compress(src, body).is_some() || frame(encoder, src, body, PROBE_LEVEL).is_some();
         if !compresses {
             return None;
         }
