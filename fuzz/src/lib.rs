@@ -44,7 +44,8 @@ pub mod models;
 pub mod mutate;
 mod targets;
 
-use targets::{block_pointer, dedup_key, embedded, gzip, label, lz4, lzjb, zle, zstd};
+pub use targets::block_pointer;
+use targets::{dedup_key, embedded, gzip, label, lz4, lzjb, zle, zstd};
 
 /// A function under attack.
 #[derive(Clone, Copy, Debug)]

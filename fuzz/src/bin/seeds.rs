@@ -11,10 +11,13 @@ use std::path::Path;
 
 use checksum::embedded::{Verifier, seal};
 use checksum::{ByteOrder, Checksum};
+use fuzz::block_pointer;
 use fuzz::input::Input;
 use fuzz::mutate::Random;
 use serde_json::Value;
 use transform::{Compression, Scratch, ZstdLevel, compress};
+use zio_core::bp::{Properties, SECTOR_BYTES};
+use zio_core::{BlockPointer, Dva, VdevId};
 
 /// Larger payloads would only slow the fuzzer down.
 const PAYLOAD_BYTES_MAX: usize = 4608;
@@ -35,8 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut seeds = Seeds::new();
     pointers(&mut seeds, "single", &single)?;
     pointers(&mut seeds, "mirror2", &mirror)?;
+    pointers_to_the_edge(&mut seeds);
     payloads_of_openzfs(&mut seeds, &single, &image)?;
     payloads_of_ours(&mut seeds);
+    incompressible(&mut seeds)?;
     self_checksummed(&mut seeds)?;
     labels_of_openzfs(&mut seeds, &image)?;
     dedup_keys(&mut seeds);
@@ -87,6 +92,35 @@ fn pointers(seeds: &mut Seeds, pool: &str, blocks: &[Value]) -> Result<(), Box<d
         }
     }
     Ok(())
+}
+
+/// Pointers to the last unit of each pool's first vdev, and one unit beyond. Chance does not often
+/// get so near to an edge.
+fn pointers_to_the_edge(seeds: &mut Seeds) {
+    for (index, pool) in (0_u8..).zip(&block_pointer::POOLS) {
+        let Some(&(data_bytes, unit_bytes)) = pool.first() else { continue };
+        let unit_bytes = unit_bytes.max(SECTOR_BYTES);
+        let last = (data_bytes / unit_bytes).saturating_sub(1) * unit_bytes;
+        let places = [("last", last, false), ("gang", last, true)];
+        let beyond = last.checked_add(unit_bytes).map(|offset| ("beyond", offset, false));
+        for (name, offset_bytes, gang) in places.into_iter().chain(beyond) {
+            let mut bp = BlockPointer::with_properties(&Properties {
+                lsize_bytes: SECTOR_BYTES,
+                psize_bytes: SECTOR_BYTES,
+                compression: 2,
+                checksum: 7,
+                object_type: 19,
+                level: 0,
+                crypt: false,
+                dedup: false,
+                order: zio_core::bp::ByteOrder::Little,
+            });
+            bp.set_dva(0, Dva::new(VdevId(0), offset_bytes, unit_bytes).with_gang(gang));
+            bp.set_birth(6, 6);
+            let seed = [&[index << 1][..], &bp.to_bytes()].concat();
+            seeds.insert(("block_pointer", format!("edge-{index}-{name}")), seed);
+        }
+    }
 }
 
 /// The two bytes that say a length.
@@ -172,6 +206,19 @@ fn payloads_of_ours(seeds: &mut Seeds) {
             );
         }
     }
+}
+
+/// Noise, for encoders to give up on half-way.
+fn incompressible(seeds: &mut Seeds) -> Result<(), Box<dyn Error>> {
+    let mut random = Random::new(43);
+    let noise: Vec<u8> = (0..2000).map(|_| random.next_u64().to_le_bytes()[0]).collect();
+    for target in ["lzjb", "zle", "lz4", "gzip", "zstd"] {
+        for len in [2000, 8192] {
+            let seed = [&[1][..], &length(len)?, &noise].concat();
+            seeds.insert((target, format!("encode-noise-{len}")), seed);
+        }
+    }
+    Ok(())
 }
 
 /// Good blocks of each kind and order, to be judged as they are, and the same to be sealed.

@@ -12,12 +12,15 @@ use transform::{Compression, DecodeError, Scratch, compress, decompress};
 
 use crate::input::{Input, repeated};
 
+/// A plain decoder: payload and wanted length in, the whole block out.
+pub(super) type Model = fn(&[u8], usize) -> Option<Vec<u8>>;
+
 /// A codec under test.
 pub(super) struct Codec {
     /// The function at one of its levels, and the longest block to try it on.
     pub(super) at_level: fn(u8) -> (Compression, usize),
     /// A plain decoder beside it.
-    pub(super) model: Option<fn(&[u8], usize) -> Option<Vec<u8>>>,
+    pub(super) model: Option<Model>,
     /// Does a payload know where it ends? Then it decodes to one length alone; else to all
     /// shorter ones too.
     pub(super) ends_itself: bool,

@@ -1,6 +1,6 @@
 //! One file per target.
 
-pub(crate) mod block_pointer;
+pub mod block_pointer;
 mod codec;
 pub(crate) mod dedup_key;
 pub(crate) mod embedded;

@@ -80,7 +80,7 @@ pub(super) fn driver(plain: bool, asan: bool) -> Result<Driver> {
     build_libfuzzer(asan)
 }
 
-/// A cargo command at the package. With a target named, flags do not reach build scripts.
+/// A build of one of the package's binaries.
 fn cargo_build(binary: &str) -> Command {
     let mut command = house::cargo(["build", "--release", "--quiet", "--bin", binary]);
     command.arg("--manifest-path").arg(package_dir().join("Cargo.toml"));
@@ -99,6 +99,7 @@ fn build_libfuzzer(asan: bool) -> Result<Driver> {
     let mut flags = COVERAGE_FLAGS.map(str::to_owned).to_vec();
     let mut c_flags = C_COVERAGE_FLAGS.to_owned();
     let mut command = cargo_build("libfuzzer");
+    // With a target named, flags do not reach build scripts.
     command.args(["--features", "libfuzzer", "--target", &host]);
     command.env("CARGO_TARGET_DIR", &target_dir);
     if asan {

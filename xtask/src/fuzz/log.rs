@@ -41,7 +41,7 @@ impl fmt::Display for Figures {
         write!(f, "{:>11} inputs", self.executions)?;
         match self.coverage {
             Some(branches) => write!(f, "  {branches:>6} branches"),
-            None => f.write_str("   (unguided)    "),
+            None => write!(f, "  {:>6} branches", "-"),
         }
     }
 }
