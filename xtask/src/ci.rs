@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{bench, docs, house, layers, sim, suite};
+use crate::{bench, docs, fuzz, house, layers, sim, suite};
 
 /// Which steps to leave out.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -19,7 +19,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", run: || house::run(house::cargo(["fmt", "--all", "--check"])) },
     Step { name: "clippy", run: clippy },
     Step { name: "test", run: || suite::run(&suite::Args::default()) },
@@ -28,6 +28,7 @@ const STEPS: [Step; 9] = [
     Step { name: "docs", run: || docs::run(docs::Args::CHECK) },
     Step { name: "layers", run: layers::run },
     Step { name: "sim", run: || sim::run(&sim::Args::seeds(1000)) },
+    Step { name: "fuzz", run: fuzz::check },
     Step { name: "bench", run: || bench::run(&bench::Args::quick()) },
 ];
 

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, ci, crash, docs, layers, sim, suite};
+use xtask::{bench, ci, crash, docs, fuzz, layers, sim, suite};
 
 /// One door for all chores of the house.
 #[derive(Parser)]
@@ -21,6 +21,8 @@ enum Chore {
     /// The writer that `crash` kills.
     #[command(hide = true)]
     CrashChild(crash::ChildArgs),
+    /// Throws hostile bytes at everything that reads a disk.
+    Fuzz(fuzz::Args),
     /// Runs everything that must hold before a change lands.
     Ci(ci::Args),
     /// Renews the parts of the documents that are made from the code.
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Chore::Sim(args) => sim::run(&args),
         Chore::Crash(args) => crash::run(&args),
         Chore::CrashChild(args) => crash::run_child(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Ci(args) => ci::run(&args),
         Chore::Docs(args) => docs::run(args),
         Chore::Layers => layers::run(),
