@@ -45,7 +45,7 @@ pub mod mutate;
 mod targets;
 
 pub use targets::block_pointer;
-use targets::{dedup_key, embedded, gzip, label, lz4, lzjb, zle, zstd};
+use targets::{dedup_key, embedded, gang_header, gzip, label, lz4, lzjb, zle, zstd};
 
 /// A function under attack.
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +61,11 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     target("block_pointer", block_pointer::run),
     target("dedup_key", dedup_key::run),
     target("embedded", embedded::run),
+    target("gang_header", gang_header::run),
     target("gzip", gzip::run),
     target("label", label::run),
     target("lz4", lz4::run),

@@ -44,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     incompressible(&mut seeds)?;
     self_checksummed(&mut seeds)?;
     labels_of_openzfs(&mut seeds, &image)?;
+    gang_headers_of_openzfs(&mut seeds, &single, &image)?;
     dedup_keys(&mut seeds);
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
@@ -285,6 +286,28 @@ fn labels_of_openzfs(seeds: &mut Seeds, image: &[u8]) -> Result<(), Box<dyn Erro
         let head = [&[0][..], &length(SLOT_BYTES)?, &[0; 2]].concat();
         let seed = [&head[..], &(at as u64).to_le_bytes(), slot].concat();
         seeds.insert(("label", format!("openzfs-{at}")), seed);
+    }
+    Ok(())
+}
+
+/// Headers of real gangs, flat and nested, and their pointers in the other order.
+fn gang_headers_of_openzfs(
+    seeds: &mut Seeds,
+    blocks: &[Value],
+    image: &[u8],
+) -> Result<(), Box<dyn Error>> {
+    for block in blocks.iter().filter(|block| block["gang"] == 1) {
+        let number = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        let at = DATA_AT + number(&block["dvas"][0]["offset"]).ok_or("no offset")?;
+        let sectors = number(&block["psize"]).ok_or("no psize")? / 512 - 1;
+        let size = u16::try_from(sectors)?.to_le_bytes();
+        let header = &image[at..at + 512];
+        let swapped: Vec<u8> =
+            header.chunks(8).flat_map(|word| word.iter().rev().copied()).collect();
+        for (choice, order, header) in [(0, "little", header), (1, "big", &swapped)] {
+            let seed = [&[choice][..], &size, &length(512)?, header].concat();
+            seeds.insert(("gang_header", format!("openzfs-{}-{order}", block["i"])), seed);
+        }
     }
     Ok(())
 }

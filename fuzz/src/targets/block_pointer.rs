@@ -28,9 +28,14 @@ pub const POOLS: [&[(u64, u64)]; 6] = [
 ];
 
 /// One of [`POOLS`].
-struct Pool(&'static [(u64, u64)]);
+pub(super) struct Pool(&'static [(u64, u64)]);
 
 impl Pool {
+    /// The pool that a byte chooses.
+    pub(super) fn nth(choice: u8) -> Self {
+        Self(POOLS[usize::from(choice) % POOLS.len()])
+    }
+
     fn get(&self, vdev: VdevId) -> Option<&(u64, u64)> {
         self.0.get(usize::try_from(vdev.0).ok()?)
     }
@@ -51,7 +56,7 @@ pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let choice = input.byte();
     let order = if choice & 1 == 0 { ByteOrder::Little } else { ByteOrder::Big };
-    let pool = &Pool(POOLS[usize::from(choice >> 1) % POOLS.len()]);
+    let pool = &Pool::nth(choice >> 1);
     let bytes: [u8; BLOCK_POINTER_BYTES] = input.array();
 
     let raw = RawPointer::from_bytes(&bytes, order);
@@ -72,7 +77,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// Nothing that passed leads outside a device, or to a block larger than any.
-fn lies_within(bp: &BlockPointer, pool: &Pool) {
+pub(super) fn lies_within(bp: &BlockPointer, pool: &Pool) {
     assert!(bp.lsize_bytes() <= BLOCK_BYTES_MAX as u64, "{bp}");
     assert!(bp.is_hole() || bp.psize_bytes() <= BLOCK_BYTES_MAX as u64, "{bp}");
     assert!(bp.is_hole() || bp.is_embedded() || bp.copies() > 0, "{bp} has no address");
