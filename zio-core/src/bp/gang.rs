@@ -122,6 +122,11 @@ impl BlockPointer {
             Some("compressed")
         } else if self.is_dedup() {
             Some("shared through the dedup table")
+        } else if self.is_crypt() {
+            Some("encrypted by itself")
+        } else if matches!(self.checksum_id(), 3..=5 | 9) {
+            // Verified as such, a header could even be shorter than the piece it stands for.
+            Some("a block with its checksum inside")
         } else if self.is_gang() && self.psize_bytes() >= psize_bytes {
             Some("a gang as large as the block itself")
         } else {

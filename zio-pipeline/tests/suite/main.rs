@@ -5,6 +5,7 @@ mod common;
 mod conformance;
 mod dedup;
 mod faults;
+mod forged;
 mod gangs;
 mod groups;
 mod handover;
