@@ -178,12 +178,17 @@ fn overlapping(extents: &[Dva]) -> Option<Dva> {
 /// second it is reached in 300 million years.
 const BIRTH_MAX: Txg = 1 << 63;
 
-/// Marks a block as allocated: `extents` is all it occupies. A dry run on every one
-/// first, so that a claim that fails changes nothing.
+/// Marks a block as allocated: `extents` is all it occupies, and there are so many copies of
+/// its data. A dry run on every extent first, so that a claim that fails changes nothing.
 ///
 /// # Errors
 /// Some of it is not free, or not there; nothing is claimed then.
-pub(crate) fn claim_block(shared: &Shared, zio: &Zio, extents: &[Dva]) -> Result<(), Error> {
+pub(crate) fn claim_block(
+    shared: &Shared,
+    zio: &Zio,
+    extents: &[Dva],
+    copies: usize,
+) -> Result<(), Error> {
     let bp = &zio.bp;
     let born = bp.birth().max(bp.physical_birth());
     if born >= BIRTH_MAX {
@@ -191,7 +196,7 @@ pub(crate) fn claim_block(shared: &Shared, zio: &Zio, extents: &[Dva]) -> Result
     }
     if bp.is_dedup() && !bp.is_hole() {
         // Only the first of several pointers to a shared block claims its space.
-        shared.dedup.claim(bp, || claim_extents(shared, extents, zio.txg))?;
+        shared.dedup.claim(bp, copies, || claim_extents(shared, extents, zio.txg))?;
     } else {
         claim_extents(shared, extents, zio.txg)?;
     }
@@ -233,7 +238,8 @@ impl Stage for DvaClaim {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if let Err(error) = claim_block(&self.shared, &zio, &extents_of(&zio.bp)) {
+        let extents = extents_of(&zio.bp);
+        if let Err(error) = claim_block(&self.shared, &zio, &extents, extents.len()) {
             zio.fail(error);
         }
         Some(zio)

@@ -247,3 +247,33 @@ fn gangs_are_shared_and_freed_like_other_blocks() {
     pool.space.settle(u64::MAX);
     assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
 }
+
+#[test]
+fn a_claimed_gang_is_shared_by_writes_of_as_many_copies() {
+    for copies in 1..=3 {
+        let pool = Fragmented::new(9, 3, 9, 1024);
+        let data = noise(1, 8192);
+        let write = |pipeline: &Pipeline, copies| {
+            let write = pipeline.write(&data).checksum(Checksum::Sha256).dedup(true);
+            write.copies(copies).wait().unwrap()
+        };
+        let bp = write(&pool.pipeline(9), copies);
+        let again = Fragmented { sim: pool.sim, space: Fragmented::new(10, 3, 9, 1024).space };
+        let pipeline = again.pipeline(9);
+        pipeline.claim(&checked(&pipeline, &bp)).wait().unwrap();
+        pipeline.claim(&checked(&pipeline, &bp)).wait().unwrap();
+        let mut live = vec![bp, bp];
+        for wanted in 1..=3 {
+            let twin = write(&pipeline, wanted);
+            assert_eq!(twin.dva(0) == bp.dva(0), wanted == copies, "{wanted} for {copies}");
+            live.push(twin);
+        }
+        assert_eq!(pipeline.dedup_references(), 5);
+        for bp in &live {
+            assert!(pipeline.read(bp).wait().unwrap() == data);
+            pipeline.free(bp).wait().unwrap();
+        }
+        again.space.settle(u64::MAX);
+        assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
+    }
+}

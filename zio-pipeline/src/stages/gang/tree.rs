@@ -34,6 +34,11 @@ impl Tree {
         header_extents(shared, headers).chain(members).collect()
     }
 
+    /// Copies of the data; of headers there may be more.
+    pub(crate) fn copies(&self) -> usize {
+        self.members.iter().map(BlockPointer::copies).min().unwrap_or(0)
+    }
+
     /// Reads the header of each member that is a gang; false if there is none.
     fn read_headers(&self, zio: &Zio, shared: &Shared) -> bool {
         let gangs = self.members.iter().enumerate().filter(|(_, member)| member.is_gang());
