@@ -19,6 +19,22 @@ pub(crate) fn space_error(error: SpaceError) -> Error {
     Error::because(kind, error)
 }
 
+/// As many extents as copies are wanted, all or none.
+///
+/// # Errors
+/// [`ErrorKind::NoSpace`].
+pub(crate) fn allocate(shared: &Shared, want: &Want) -> Result<Dvas, Error> {
+    let full = |full| Error::because(ErrorKind::NoSpace, full);
+    let dvas = shared.allocator.allocate(want).map_err(full)?;
+    if dvas.len() == usize::from(want.copies) {
+        return Ok(dvas);
+    }
+    // An allocator that breaks its promise; nothing of it is kept.
+    take_back_extents(shared, &dvas, want.txg)?;
+    let words = format!("{} addresses for {} copies", dvas.len(), want.copies);
+    Err(Error::msg(ErrorKind::NoSpace, words))
+}
+
 /// DVA_ALLOCATE: as many addresses as copies, all or none.
 pub(crate) struct DvaAllocate {
     shared: Arc<Shared>,
@@ -37,17 +53,7 @@ impl DvaAllocate {
             affinity: zio.bookmark.object as u32,
             ..Want::default()
         };
-        let dvas = self
-            .shared
-            .allocator
-            .allocate(&want)
-            .map_err(|full| Error::because(ErrorKind::NoSpace, full))?;
-        if dvas.len() != usize::from(zio.props.copies) {
-            // An allocator that breaks its promise; nothing of it is kept.
-            take_back_extents(&self.shared, &dvas, zio.txg)?;
-            let words = format!("{} addresses for {} copies", dvas.len(), zio.props.copies);
-            return Err(Error::msg(ErrorKind::NoSpace, words));
-        }
+        let dvas = allocate(&self.shared, &want)?;
         for (index, dva) in dvas.iter().enumerate() {
             zio.bp.set_dva(index, *dva);
         }

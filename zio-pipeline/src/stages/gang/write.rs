@@ -8,7 +8,7 @@
 use checksum::embedded::{self, Verifier};
 use zio_core::bp::{GANG_HEADER_BYTES, Properties, encode_gang_header, gang_slots};
 use zio_core::{
-    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next, NoSpace,
+    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next,
     Stages, WaitType, Want, WriteProps, Zio, ZioBox, ZioType,
 };
 
@@ -72,7 +72,7 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), E
 
 /// One copy more of the header than of the data, if there is room: without it
 /// the whole block is lost (spec 3.6 step 1).
-fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, NoSpace> {
+fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, Error> {
     let copies_max = if zio.bp.is_encrypted() { 2 } else { 3 };
     let mut want = Want {
         size_bytes: GANG_HEADER_BYTES as u64,
@@ -81,9 +81,9 @@ fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, NoSpace> {
         affinity: zio.bookmark.object as u32,
         ..Want::default()
     };
-    shared.allocator.allocate(&want).or_else(|_| {
+    space::allocate(shared, &want).or_else(|_| {
         want.copies = zio.props.copies;
-        shared.allocator.allocate(&want)
+        space::allocate(shared, &want)
     })
 }
 
