@@ -3,6 +3,8 @@
 mod bad_input;
 mod common;
 mod conformance;
+#[cfg(feature = "crypt")]
+mod crypt;
 mod dedup;
 mod faults;
 mod forged;
