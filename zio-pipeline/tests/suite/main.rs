@@ -13,6 +13,7 @@ mod groups;
 mod handover;
 mod mirrors;
 mod roundtrip;
+mod sectors;
 mod sharing;
 mod space;
 mod stages;
