@@ -354,8 +354,14 @@ impl Builder {
                 (Arc::clone(&own) as Arc<dyn Allocator>, Some(own))
             }
         };
-        let shared =
-            Arc::new(Shared::new(tops, allocator, &self.salt, self.txg, self.keys, self.large_gang_headers));
+        let shared = Arc::new(Shared::new(
+            tops,
+            allocator,
+            &self.salt,
+            self.txg,
+            self.keys,
+            self.large_gang_headers,
+        ));
         let own_threads = self.task_queue.is_none();
         let queue = self.task_queue.unwrap_or_else(|| {
             let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -10,8 +10,8 @@ use zio_core::{
     Stage, Stages, WaitType, Zio, ZioBox,
 };
 
-use crate::{crypt, props};
 use crate::shared::{Shared, compression_of, with_scratch};
+use crate::{crypt, props};
 
 /// READ_BP_INIT: what will have to be undone after the read.
 pub(crate) struct ReadBpInit {

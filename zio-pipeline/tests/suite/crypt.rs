@@ -158,9 +158,8 @@ fn each_object_set_has_its_key_and_its_salt() {
     let builder = sim.builder().keys(keys(1)).keys_of(7, keys(7)).keys_of(8, keys(8));
     let pipeline = builder.build().unwrap();
     let data = noise(1, 4096);
-    let write = |objset| {
-        pipeline.write(&data).encrypt(true).bookmark(of_objset(objset)).wait().unwrap()
-    };
+    let write =
+        |objset| pipeline.write(&data).encrypt(true).bookmark(of_objset(objset)).wait().unwrap();
     // Object sets 1 and 2 have the key of all.
     let blocks = [1, 2, 7, 8, 7].map(|objset| (objset, write(objset)));
     for (objset, bp) in &blocks {

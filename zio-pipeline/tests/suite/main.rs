@@ -1,6 +1,8 @@
 //! The pipeline from outside: one binary, a file for each behaviour.
 
 mod bad_input;
+#[cfg(feature = "crypt")]
+mod big_endian;
 mod common;
 mod conformance;
 #[cfg(feature = "crypt")]

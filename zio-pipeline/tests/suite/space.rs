@@ -126,7 +126,8 @@ fn a_claim_that_somebody_else_overtakes_changes_nothing() {
         let config = metaslab::Config { defer_txgs, ..metaslab::Config::default() };
         let space = Metaslabs::new(config);
         space.add_vdev(VdevId(0), data_bytes(32 * MIB), 12).unwrap();
-        let (disk, space) = (Arc::new(Memory::new(32 * MIB, 512)), Arc::new(Liar { space, scarce_bytes: 0 }));
+        let (disk, space) =
+            (Arc::new(Memory::new(32 * MIB, 512)), Arc::new(Liar { space, scarce_bytes: 0 }));
         let given = Arc::clone(&space);
         let pipeline = Pipeline::builder().vdev(disk).allocator(given).build().unwrap();
         let taken = pipeline.write(noise(1, 8192)).wait().unwrap();

@@ -8,8 +8,8 @@
 use checksum::embedded::{self, Verifier};
 use zio_core::bp::{GANG_HEADER_BYTES, Properties, encode_gang_header, gang_slots};
 use zio_core::{
-    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next,
-    Stages, WaitType, Want, WriteProps, Zio, ZioBox, ZioType,
+    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next, Stages,
+    WaitType, Want, WriteProps, Zio, ZioBox, ZioType,
 };
 
 use super::{Extents, gang_addresses, header_pointer};
