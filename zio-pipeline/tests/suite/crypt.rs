@@ -277,6 +277,8 @@ fn a_gang_is_encrypted_as_a_whole_and_leaves_the_third_address_alone() {
             let bp = write.wait().unwrap();
             let bp = pipeline.check(&BlockPointer::from_bytes(&bp.to_bytes())).unwrap();
             assert!(bp.is_gang() && bp.copies() == headers, "{bp}");
+            // Gangs within it are of no encrypted type, and may have a header more than it.
+            assert_eq!(pipeline.allocated_bytes(), bp.asize_bytes(), "{bp}");
             assert!(pipeline.read(&bp).wait().unwrap() == data);
             let raw = pipeline.read(&bp).raw().wait().unwrap();
             assert_eq!(raw.len() as u64, bp.psize_bytes());

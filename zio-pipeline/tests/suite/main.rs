@@ -14,6 +14,7 @@ mod gangs;
 mod groups;
 mod handover;
 mod mirrors;
+mod random;
 mod roundtrip;
 mod sectors;
 mod sharing;

@@ -10,7 +10,7 @@ mod issue;
 mod tree;
 mod write;
 
-use zio_core::bp::{COMPRESSION_OFF, PoolShape, Properties, SECTOR_BYTES};
+use zio_core::bp::{COMPRESSION_OFF, DVAS_MAX, PoolShape, Properties, SECTOR_BYTES};
 use zio_core::{BlockPointer, Dva, Dvas, Zio};
 
 pub(crate) use issue::{GangAssemble, GangIssue};
@@ -72,13 +72,16 @@ fn header_extents<'a>(
     })
 }
 
-/// Addresses of a gang: each with the space of its header and of all members.
+/// Addresses of a gang: each with the space of its header and of all members. A gang within may
+/// have more headers than there are addresses; the last one counts what is over.
 fn gang_addresses(headers: &Dvas, members: &[BlockPointer]) -> Dvas {
+    let last = headers.len().saturating_sub(1);
     headers
         .iter()
         .enumerate()
         .map(|(index, header)| {
-            let of_members = members.iter().filter_map(|bp| bp.dvas().nth(index));
+            let counted = if index == last { DVAS_MAX } else { 1 };
+            let of_members = members.iter().flat_map(|bp| bp.dvas().skip(index).take(counted));
             let asize_bytes = of_members.map(Dva::asize_bytes).sum::<u64>() + header.asize_bytes();
             header.with_asize_bytes(asize_bytes.min(Dva::ASIZE_BYTES_MAX)).with_gang(true)
         })
