@@ -188,6 +188,27 @@ fn members_that_are_no_pieces_of_the_block_are_refused() {
 }
 
 #[test]
+fn pieces_that_are_good_in_the_wrong_order_are_a_bad_block() {
+    let forge = Forge::new(9);
+    let data = noise(1, 1024);
+    let (a, b) = (forge.piece(0, &data[..512]), forge.piece(1, &data[512..]));
+    let bp = forge.gang(0, &[b, a], &data);
+    let error = forge.pipeline.read(&bp).wait().map(|data| data.len()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Checksum, "{error}");
+}
+
+#[test]
+fn what_stands_behind_a_small_header_is_no_part_of_it() {
+    let forge = Forge::new(12);
+    let data = noise(1, 8192);
+    let (a, b) = (forge.piece(0, &data[..4096]), forge.piece(1, &data[4096..]));
+    let bp = forge.gang(0, &[a, b], &data);
+    // It could be taken for a third piece.
+    forge.poke(HEADERS_AT + 512, &a.to_bytes().repeat(28));
+    assert!(forge.pipeline.read(&bp).wait().unwrap() == data);
+}
+
+#[test]
 fn a_header_that_leads_to_itself_leads_nowhere() {
     let forge = Forge::new(9);
     let data = noise(1, 2048);

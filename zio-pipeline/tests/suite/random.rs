@@ -11,8 +11,7 @@ use std::sync::Arc;
 use vdev_sim::{DiskConfig, FaultProfile, Rng, SimAllocator, SimAllocatorConfig};
 use zio_core::{Allocator, Vdev};
 use zio_pipeline::{
-    BlockPointer, Builder, Checksum, Compression, Data, Error, ErrorKind, Mirror, Pipeline,
-    Started,
+    BlockPointer, Builder, Checksum, Compression, Data, Error, ErrorKind, Mirror, Pipeline, Started,
 };
 
 use crate::common::{MIB, Sim, compressible};
@@ -194,8 +193,7 @@ fn whatever_happens_is_told_and_leaves_no_trace() {
         let mut blocks: Vec<Block> = Vec::new();
         for _ in 0..12 {
             pool.sicken(&mut rng);
-            let steps: Vec<_> =
-                (0..10).map(|_| Step::draw(&pool, &mut blocks, &mut rng)).collect();
+            let steps: Vec<_> = (0..10).map(|_| Step::draw(&pool, &mut blocks, &mut rng)).collect();
             blocks.extend(steps.into_iter().filter_map(Step::conclude));
             pool.pipeline.wait_idle();
             check_books(&pool, &blocks, seed);
@@ -203,7 +201,8 @@ fn whatever_happens_is_told_and_leaves_no_trace() {
             pool.cure();
             for block in &blocks {
                 let data = pool.pipeline.read(&block.bp).every_copy().wait();
-                let data = data.unwrap_or_else(|error| panic!("seed {seed}, {}: {error}", block.bp));
+                let data =
+                    data.unwrap_or_else(|error| panic!("seed {seed}, {}: {error}", block.bp));
                 assert!(data == block.data, "seed {seed}: {}", block.bp);
             }
         }
