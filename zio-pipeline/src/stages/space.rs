@@ -170,7 +170,7 @@ pub(crate) fn extents_of(bp: &BlockPointer) -> Dvas {
 }
 
 /// The first extent that lies over another one.
-fn overlapping(extents: &[Dva]) -> Option<Dva> {
+pub(crate) fn overlapping(extents: &[Dva]) -> Option<Dva> {
     let end = |dva: Dva| dva.offset_bytes().saturating_add(dva.asize_bytes());
     let mut sorted: SmallVec<[Dva; 3]> = extents.into();
     sorted.sort_unstable_by_key(|dva| (dva.vdev(), dva.offset_bytes()));

@@ -342,6 +342,24 @@ fn blocks_of_a_log_prove_themselves() {
             words[12..].copy_from_slice(&seed);
             writer.reads_back(&words, &block);
         }
+        // One of an encrypted dataset: the sum is folded, and a MAC stands behind it.
+        let mut block = noise(1, 16_384);
+        block[136..144].copy_from_slice(&writer.put(5000));
+        writer.seal(&mut block, 144, 8192, seed, |bytes| {
+            let [a, b, c, d] = writer.fletcher4(bytes);
+            [a ^ c, b ^ d, 21, 22]
+        });
+        let mut words = writer.pointer(16_384, &block, 2, u64::from(new));
+        words[6] = words[6] & !(0xff << 48) | 9 << 48 | 1 << 61;
+        words[12..].copy_from_slice(&seed);
+        let bp = writer.check(&writer.bytes(&words));
+        assert!(writer.pipeline.read(&bp).raw().wait().unwrap() == block);
+        assert_eq!(writer.pipeline.read(&bp).wait().unwrap_err().kind(), ErrorKind::Unsupported);
+        for (disk, at) in [writer.sim.place(&bp, 0), writer.sim.place(&bp, 1)] {
+            disk.corrupt(at + 4096, 512);
+        }
+        assert_eq!(writer.pipeline.read(&bp).raw().wait().unwrap_err().kind(), ErrorKind::Checksum);
+
         // Labels and headers are no blocks that a pointer names.
         for id in [Checksum::Label.id(), Checksum::GangHeader.id()] {
             let words = writer.pointer(4096, &[0; 4096], 2, u64::from(id));

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use vdev_sim::{DiskConfig, FaultProfile, Rng, SimAllocator, SimAllocatorConfig};
 use zio_core::{Allocator, Vdev};
 use zio_pipeline::{
-    BlockPointer, Builder, Checksum, Compression, Data, Error, ErrorKind, Mirror, Pipeline, Started,
+    BlockPointer, Builder, Checksum, Compression, Data, Error, ErrorKind, Mirror, Pipeline,
+    Priority, Started,
 };
 
 use crate::common::{MIB, Sim, compressible};
@@ -33,6 +34,7 @@ impl Pool {
             unit_bytes: 1 << ashift,
             contiguous_bytes_max: (1 << ashift) << rng.below(5),
             fail_permille: [0, 10, 50][rng.index(3)],
+            reserve_bytes_max: [u64::MAX, 16_384][rng.index(2)],
             ..SimAllocatorConfig::new(seed, &vec![11 * MIB; vdevs])
         });
         let machine = sim.machine.clone();
@@ -48,15 +50,21 @@ impl Pool {
         Self { sim, space, pipeline, sides }
     }
 
-    /// Each disk's own mixture of errors, or none.
+    /// Each disk's own mixture of errors, or none; now and then one is gone.
     fn sicken(&self, rng: &mut Rng) {
         for disk in &self.sim.disks {
             disk.set_faults(FaultProfile::draw(rng, 60, false));
         }
+        if rng.chance(100) {
+            self.sim.disks[rng.index(self.sim.disks.len())].offline();
+        }
     }
 
     fn cure(&self) {
-        self.sim.disks.iter().for_each(|disk| disk.set_faults(FaultProfile::none()));
+        for disk in &self.sim.disks {
+            disk.set_faults(FaultProfile::none());
+            disk.online();
+        }
     }
 
     /// Spoils one place of a block that has another.
@@ -89,6 +97,7 @@ fn with_keys(builder: Builder, _: &mut Rng) -> Builder {
 fn write(pipeline: &Pipeline, data: &[u8], rng: &mut Rng) -> Started<BlockPointer> {
     let checksum = [Checksum::Sha256, Checksum::Blake3][rng.index(2)];
     let write = pipeline.write(data).checksum(checksum);
+    let write = if rng.coin() { write } else { write.priority(Priority::SyncWrite) };
     let write = write.compression([Compression::Off, Compression::Lz4][rng.index(2)]);
     let write = match rng.below(3) {
         0 => write.copies(1 + rng.below(3) as u8).dedup(true),
@@ -121,7 +130,8 @@ enum Step {
 
 /// What a disk or the allocator may cause, and nothing else.
 fn is_expected(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Io | ErrorKind::Checksum | ErrorKind::NoSpace)
+    use ErrorKind::{Checksum, DeviceGone, Io, NoSpace};
+    matches!(error.kind(), Io | Checksum | NoSpace | DeviceGone)
 }
 
 impl Step {
