@@ -52,15 +52,17 @@
 //! and its end makes its parent run on the same thread: expand, deliver. That is
 //! one entry into the executor, no task dispatched and, for a thread that waits, no
 //! other thread involved. A copy that fails to read or to verify makes way for the
-//! next one; when none is left, all of them are tried once more.
+//! next one, and is written anew from the good one; when none is left, all of them are tried
+//! once more.
 //!
 //! # The life of a write
 //!
 //! WRITE_COMPRESS decides the form: a hole (zeros take no space), embedded in the
-//! pointer (112 bytes or less), compressed where an eighth is saved, or as it is.
-//! CHECKSUM_GENERATE; for dedup, DDT_WRITE asks the table: share what is stored,
+//! pointer (112 bytes or less), compressed where an eighth is saved, or as it is. ENCRYPT, if
+//! asked to. CHECKSUM_GENERATE; for dedup, DDT_WRITE asks the table: share what is stored,
 //! wait for a twin in flight, or lead. DVA_THROTTLE keeps allocation from running far
-//! ahead of the devices, DVA_ALLOCATE finds a place for each copy. READY: the pointer
+//! ahead of the devices, DVA_ALLOCATE finds a place for each copy, or where no extent is long
+//! enough, for each of the pieces of a gang. READY: the pointer
 //! is final ([`on_ready`](Write::on_ready)). Then one child per copy writes. All
 //! copies, or an error, and the space is free again.
 //!
@@ -110,9 +112,12 @@
 //!
 //! # What it does not do
 //!
-//! Gang blocks (a write fails with [`ErrorKind::NoSpace`] when no extent is long
-//! enough, however much is free), encryption, and repair of bad copies: a read
-//! finds the good one and leaves the bad one alone.
+//! * Parity: a vdev is a device, or a mirror.
+//! * Remember which leaf of a mirror missed a write: a write must reach every leaf, or fails.
+//! * Write what is compressed or encrypted already, as a receiver of raw blocks would;
+//!   reading [raw](Read::raw) it does.
+//! * Encrypted log blocks and dnodes, of which parts stay in plain, and checking the MACs of
+//!   parents, which cover their children's: such blocks can be read raw.
 //!
 //! # Sources
 //!

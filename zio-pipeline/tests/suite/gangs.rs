@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use vdev_disk::Memory;
 use vdev_sim::{DiskConfig, Effect, Fault, OpKind, Rng, SimAllocator, SimAllocatorConfig};
 use zio_core::{Allocator, VdevErrorKind};
 use zio_pipeline::{BlockPointer, Checksum, Compression, DATA_START_BYTES, ErrorKind, Pipeline};
@@ -333,4 +334,40 @@ fn what_a_read_is_told_holds_for_headers_and_pieces() {
         pipeline.free(&bp).wait().unwrap();
         pool.space.settle(u64::MAX);
     }
+}
+
+#[test]
+fn many_threads_write_read_and_free_gangs() {
+    let space = SimAllocator::new(SimAllocatorConfig {
+        unit_bytes: 512,
+        contiguous_bytes_max: 1024,
+        fail_permille: 2,
+        reserve_bytes_max: 65_536,
+        ..SimAllocatorConfig::new(14, &[11 * MIB])
+    });
+    let given = Arc::clone(&space) as Arc<dyn Allocator>;
+    let disk = Arc::new(Memory::new(16 * MIB, 512));
+    let pipeline = Pipeline::builder().vdev(disk).ashift(9).allocator(given).build().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let pipeline = &pipeline;
+            scope.spawn(move || {
+                for round in 0..60 {
+                    // Some contents are everybody's.
+                    let data = noise(round % 7, 24_576);
+                    let write = pipeline.write(&data).checksum(Checksum::Sha256);
+                    match write.dedup((thread + round) % 2 == 0).wait() {
+                        Ok(bp) => {
+                            assert!(pipeline.read(&bp).wait().unwrap() == data);
+                            pipeline.free(&bp).wait().unwrap();
+                        }
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}"),
+                    }
+                }
+            });
+        }
+    });
+    pipeline.wait_idle();
+    space.settle(u64::MAX);
+    assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
 }
