@@ -310,6 +310,7 @@ fn a_recycled_zio_is_as_good_as_new() {
         copies: 3,
         dedup: true,
         dedup_verify: true,
+        encrypt: true,
         order: ByteOrder::Big,
     };
     used.bp = BlockPointer::hole(4096, 1, 1, 1);

@@ -39,13 +39,16 @@ const BY_BIT: [Flags; 31] = [
     Flags::DELEGATED,
 ];
 
+/// Flags that the original does not have.
+const OWN: [Flags; 1] = [Flags::DONT_REPAIR];
+
 fn up_to(bit: usize) -> Flags {
     BY_BIT[..=bit].iter().copied().collect()
 }
 
 #[test]
 fn every_flag_is_listed_once() {
-    let all = BY_BIT.into_iter().fold(Flags::empty(), |all, flag| {
+    let all = BY_BIT.into_iter().chain(OWN).fold(Flags::empty(), |all, flag| {
         assert!(!all.contains(flag), "{flag:?} twice");
         all | flag
     });
@@ -55,8 +58,8 @@ fn every_flag_is_listed_once() {
 #[test]
 fn sets_are_those_of_the_spec() {
     assert_eq!(Flags::AGGREGATE_INHERIT, up_to(6));
-    assert_eq!(Flags::LOGICAL_INHERIT, up_to(14));
-    assert_eq!(Flags::VDEV_INHERIT, up_to(18));
+    assert_eq!(Flags::LOGICAL_INHERIT, up_to(14) | Flags::DONT_REPAIR);
+    assert_eq!(Flags::VDEV_INHERIT, up_to(18) | Flags::DONT_REPAIR);
     assert_eq!(Flags::RAW, Flags::RAW_COMPRESS | Flags::RAW_ENCRYPT);
 }
 
@@ -83,7 +86,7 @@ fn inheritance_is_golden() {
         "| parent has | gang child gets | DDT child gets | top-level vdev child gets | \
          leaf child gets |\n|---|---|---|---|---|\n",
     );
-    for parent in BY_BIT.into_iter().chain(combined) {
+    for parent in BY_BIT.into_iter().chain(OWN).chain(combined) {
         let names: Vec<_> = parent.iter_names().map(|(name, _)| name).collect();
         let names = if parent == Flags::all() { "all".to_owned() } else { names.join(" ") };
         let [gang, ddt, top, leaf] = row(parent);

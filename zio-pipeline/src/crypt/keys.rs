@@ -82,6 +82,9 @@ impl DatasetKeys {
     }
 }
 
+/// Fills memory with random bytes.
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
 /// Where random bytes come from.
 #[derive(Default)]
 pub(crate) enum Entropy {
@@ -89,7 +92,7 @@ pub(crate) enum Entropy {
     #[default]
     System,
     /// The caller: a simulation, or a device of its own.
-    Given(Box<dyn Fn(&mut [u8]) + Send + Sync>),
+    Given(Box<Fill>),
 }
 
 impl Entropy {
