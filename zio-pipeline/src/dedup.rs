@@ -74,14 +74,16 @@ impl Dedup {
         release(table.free(&key, dva0, bp.physical_birth()))
     }
 
-    /// Counts a live pointer. `claim_space` is called for the first one of a block.
+    /// Counts a live pointer to a block of which there are so many copies: a gang has more
+    /// addresses than that. `claim_space` is called for the first one of a block.
     pub(crate) fn claim(
         &self,
         bp: &BlockPointer,
+        copies: usize,
         claim_space: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (table, key, phys) = (self.table(bp.checksum_id())?, key_of(bp)?, phys_of(bp)?);
-        let copies = Copies::new(bp.copies() as u8).unwrap_or(Copies::One);
+        let copies = Copies::new(copies as u8).unwrap_or(Copies::One);
         let _one_at_a_time = self.claims.write();
         if table.references(&key, phys.identity()).is_none() {
             claim_space()?;

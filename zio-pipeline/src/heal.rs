@@ -6,10 +6,11 @@
 //! in the middle of a repair cannot cost the last good copy. The read ends after
 //! its repairs. A repair that fails harms nobody: the copy is as bad as it was.
 
-use zio_core::{Counter, Flags, Priority, Stages, Zio, ZioType};
+use zio_core::bp::PoolShape;
+use zio_core::{Counter, Dva, Dvas, Flags, Priority, Stages, Zio, ZioType};
 
 use crate::shared::Shared;
-use crate::stages::vdev_child;
+use crate::stages::{overlapping, vdev_child};
 use crate::top_vdev::places;
 
 /// What reads have repaired.
@@ -52,7 +53,7 @@ impl Heal {
 /// Starts one write for each place that did not give the block to this read,
 /// which holds it now.
 pub(crate) fn repair(shared: &Shared, zio: &Zio) {
-    if zio.flags().contains(Flags::DONT_REPAIR) {
+    if zio.flags().contains(Flags::DONT_REPAIR) || places_overlap(shared, zio) {
         return;
     }
     for place in (0..u64::BITS).filter(|place| zio.bad & (1 << place) != 0) {
@@ -69,4 +70,15 @@ pub(crate) fn repair(shared: &Shared, zio: &Zio) {
         child.data = zio.data.clone();
         child.start();
     }
+}
+
+/// Do two of the block's addresses lie over each other? No pointer of ours is like that; a
+/// repair of the one copy would spoil the other, which is good.
+fn places_overlap(shared: &Shared, zio: &Zio) -> bool {
+    let place = |dva: Dva| {
+        let unit_bytes = shared.unit_bytes(dva.vdev());
+        dva.with_asize_bytes((zio.size_bytes as u64).next_multiple_of(unit_bytes))
+    };
+    let places: Dvas = zio.bp.dvas().map(place).collect();
+    overlapping(&places).is_some()
 }

@@ -122,10 +122,13 @@
 //!
 //! # What it does not do
 //!
-//! It does not remember what a leaf of a mirror has missed: a write must reach every leaf, and
-//! one that cannot is an error. It does not write over a block in place, nor notice that a new one equals the
-//! old. Of encrypted datasets it reads and writes data; log blocks and dnodes, which are encrypted
-//! in parts, it refuses by name, and MACs over the MACs of children it does not check.
+//! * Parity: a vdev is a device, or a mirror.
+//! * Remember what a leaf of a mirror has missed: a write must reach every leaf, or fails.
+//! * Write over a block in place, or notice that a new one equals the old.
+//! * Write what is compressed or encrypted already, as a receiver of raw blocks would;
+//!   reading [raw](Read::raw) it does.
+//! * Encrypted log blocks and dnodes, of which parts stay in plain: they are refused by name. MACs
+//!   of parents, which cover their children's, are not checked; such blocks are plain, and verified.
 //!
 //! # Sources
 //!

@@ -121,6 +121,9 @@ impl Pipeline {
     ///
     /// Unless frees are deferred ([`Builder::defer_frees`]) the space may be
     /// written over at once: forget the pointer durably before.
+    ///
+    /// Let every read of the block end before, also one whose handle was dropped: it may be
+    /// repairing a copy, and would write over whoever gets the space.
     pub fn free(&self, bp: &BlockPointer) -> Pending<()> {
         self.on_space(ZioType::Free, bp, Stages::FREE)
     }

@@ -134,8 +134,12 @@ impl World {
             builder = builder.always_dispatch();
         }
         self.mean = None;
+        let mut ashifts = self.spaces().map(|(.., ashift)| ashift);
+        let first = ashifts.next();
+        // It has one unit for all vdevs.
+        let one_unit = ashifts.all(|ashift| Some(ashift) == first);
         match rng.below(4) {
-            0 => {
+            0 if one_unit => {
                 let mean = self.mean_allocator(rng);
                 self.mean = Some(Arc::clone(&mean));
                 builder = builder.allocator(mean);

@@ -102,7 +102,7 @@ impl BlockPointer {
             if member.is_hole() {
                 continue;
             }
-            if let Some(what) = member.is_no_piece_of(psize_bytes) {
+            if let Some(what) = member.is_no_piece_of(self) {
                 return Err(BadGang::NotPlain { slot, what });
             }
             members_bytes += member.psize_bytes();
@@ -114,15 +114,21 @@ impl BlockPointer {
         Ok(members)
     }
 
-    /// What this pointer is, if it cannot be a member of a block of `psize_bytes`.
-    fn is_no_piece_of(&self, psize_bytes: u64) -> Option<&'static str> {
+    /// What this pointer is, if it cannot be a member of that block. Members of an encrypted
+    /// block may have its encryption bit; they are pieces of what is encrypted as a whole.
+    fn is_no_piece_of(&self, leader: &Self) -> Option<&'static str> {
         if self.is_embedded() {
             Some("embedded data")
         } else if self.compression() != COMPRESSION_OFF {
             Some("compressed")
         } else if self.is_dedup() {
             Some("shared through the dedup table")
-        } else if self.is_gang() && self.psize_bytes() >= psize_bytes {
+        } else if self.is_crypt() && !leader.is_crypt() {
+            Some("encrypted by itself")
+        } else if matches!(self.checksum_id(), 3..=5 | 9) {
+            // Verified as such, a header could even be shorter than the piece it stands for.
+            Some("a block with its checksum inside")
+        } else if self.is_gang() && self.psize_bytes() >= leader.psize_bytes() {
             Some("a gang as large as the block itself")
         } else {
             None

@@ -256,7 +256,7 @@ impl Stage for DdtFree {
             if zio.error.is_some() {
                 return Some(zio);
             }
-            match gang::take_extents(&mut zio) {
+            match gang::take_extents(&self.shared, &mut zio) {
                 Ok(extents) => gang = Some(extents),
                 Err(error) => {
                     zio.fail(error);

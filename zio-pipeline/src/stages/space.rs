@@ -19,6 +19,22 @@ pub(crate) fn space_error(error: SpaceError) -> Error {
     Error::because(kind, error)
 }
 
+/// As many extents as copies are wanted, all or none.
+///
+/// # Errors
+/// [`ErrorKind::NoSpace`].
+pub(crate) fn allocate(shared: &Shared, want: &Want) -> Result<Dvas, Error> {
+    let full = |full| Error::because(ErrorKind::NoSpace, full);
+    let dvas = shared.allocator.allocate(want).map_err(full)?;
+    if dvas.len() == usize::from(want.copies) {
+        return Ok(dvas);
+    }
+    // An allocator that breaks its promise; nothing of it is kept.
+    take_back_extents(shared, &dvas, want.txg)?;
+    let words = format!("{} addresses for {} copies", dvas.len(), want.copies);
+    Err(Error::msg(ErrorKind::NoSpace, words))
+}
+
 /// DVA_ALLOCATE: as many addresses as copies, all or none.
 pub(crate) struct DvaAllocate {
     shared: Arc<Shared>,
@@ -37,17 +53,7 @@ impl DvaAllocate {
             affinity: zio.bookmark.object as u32,
             ..Want::default()
         };
-        let dvas = self
-            .shared
-            .allocator
-            .allocate(&want)
-            .map_err(|full| Error::because(ErrorKind::NoSpace, full))?;
-        if dvas.len() != usize::from(zio.props.copies) {
-            // An allocator that breaks its promise; nothing of it is kept.
-            take_back_extents(&self.shared, &dvas, zio.txg)?;
-            let words = format!("{} addresses for {} copies", dvas.len(), zio.props.copies);
-            return Err(Error::msg(ErrorKind::NoSpace, words));
-        }
+        let dvas = allocate(&self.shared, &want)?;
         for (index, dva) in dvas.iter().enumerate() {
             zio.bp.set_dva(index, *dva);
         }
@@ -164,7 +170,7 @@ pub(crate) fn extents_of(bp: &BlockPointer) -> Dvas {
 }
 
 /// The first extent that lies over another one.
-fn overlapping(extents: &[Dva]) -> Option<Dva> {
+pub(crate) fn overlapping(extents: &[Dva]) -> Option<Dva> {
     let end = |dva: Dva| dva.offset_bytes().saturating_add(dva.asize_bytes());
     let mut sorted: SmallVec<[Dva; 3]> = extents.into();
     sorted.sort_unstable_by_key(|dva| (dva.vdev(), dva.offset_bytes()));
@@ -178,12 +184,17 @@ fn overlapping(extents: &[Dva]) -> Option<Dva> {
 /// second it is reached in 300 million years.
 const BIRTH_MAX: Txg = 1 << 63;
 
-/// Marks a block as allocated: `extents` is all it occupies. A dry run on every one
-/// first, so that a claim that fails changes nothing.
+/// Marks a block as allocated: `extents` is all it occupies, and there are so many copies of
+/// its data. A dry run on every extent first, so that a claim that fails changes nothing.
 ///
 /// # Errors
 /// Some of it is not free, or not there; nothing is claimed then.
-pub(crate) fn claim_block(shared: &Shared, zio: &Zio, extents: &[Dva]) -> Result<(), Error> {
+pub(crate) fn claim_block(
+    shared: &Shared,
+    zio: &Zio,
+    extents: &[Dva],
+    copies: usize,
+) -> Result<(), Error> {
     let bp = &zio.bp;
     let born = bp.birth().max(bp.physical_birth());
     if born >= BIRTH_MAX {
@@ -191,7 +202,7 @@ pub(crate) fn claim_block(shared: &Shared, zio: &Zio, extents: &[Dva]) -> Result
     }
     if bp.is_dedup() && !bp.is_hole() {
         // Only the first of several pointers to a shared block claims its space.
-        shared.dedup.claim(bp, || claim_extents(shared, extents, zio.txg))?;
+        shared.dedup.claim(bp, copies, || claim_extents(shared, extents, zio.txg))?;
     } else {
         claim_extents(shared, extents, zio.txg)?;
     }
@@ -233,7 +244,8 @@ impl Stage for DvaClaim {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if let Err(error) = claim_block(&self.shared, &zio, &extents_of(&zio.bp)) {
+        let extents = extents_of(&zio.bp);
+        if let Err(error) = claim_block(&self.shared, &zio, &extents, extents.len()) {
             zio.fail(error);
         }
         Some(zio)

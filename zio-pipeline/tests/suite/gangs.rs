@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use vdev_disk::Memory;
 use vdev_sim::{DiskConfig, Effect, Fault, OpKind, Rng, SimAllocator, SimAllocatorConfig};
 use zio_core::{Allocator, VdevErrorKind};
-use zio_pipeline::{BlockPointer, Checksum, Compression, ErrorKind, Pipeline};
+use zio_pipeline::{BlockPointer, Checksum, Compression, DATA_START_BYTES, ErrorKind, Pipeline};
 
 use crate::common::{MIB, Sim, compressible, noise};
 
@@ -245,5 +246,128 @@ fn gangs_are_shared_and_freed_like_other_blocks() {
     }
     pipeline.free(&second).wait().unwrap();
     pool.space.settle(u64::MAX);
+    assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
+}
+
+#[test]
+fn a_claimed_gang_is_shared_by_writes_of_as_many_copies() {
+    for copies in 1..=3 {
+        let pool = Fragmented::new(9, 3, 9, 1024);
+        let data = noise(1, 8192);
+        let write = |pipeline: &Pipeline, copies| {
+            let write = pipeline.write(&data).checksum(Checksum::Sha256).dedup(true);
+            write.copies(copies).wait().unwrap()
+        };
+        let bp = write(&pool.pipeline(9), copies);
+        let again = Fragmented { sim: pool.sim, space: Fragmented::new(10, 3, 9, 1024).space };
+        let pipeline = again.pipeline(9);
+        pipeline.claim(&checked(&pipeline, &bp)).wait().unwrap();
+        pipeline.claim(&checked(&pipeline, &bp)).wait().unwrap();
+        let mut live = vec![bp, bp];
+        for wanted in 1..=3 {
+            let twin = write(&pipeline, wanted);
+            assert_eq!(twin.dva(0) == bp.dva(0), wanted == copies, "{wanted} for {copies}");
+            live.push(twin);
+        }
+        assert_eq!(pipeline.dedup_references(), 5);
+        for bp in &live {
+            assert!(pipeline.read(bp).wait().unwrap() == data);
+            pipeline.free(bp).wait().unwrap();
+        }
+        again.space.settle(u64::MAX);
+        assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
+    }
+}
+
+#[test]
+fn a_twin_of_a_later_birth_finds_the_headers() {
+    let pool = Fragmented::new(11, 2, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    let data = noise(1, 16_384);
+    let write = || pipeline.write(&data).checksum(Checksum::Sha256).dedup(true).wait().unwrap();
+    let first = write();
+    (0..3).for_each(|_| _ = pipeline.end_txg());
+    let second = checked(&pipeline, &write());
+    assert!(second.birth() > first.birth() && second.dva(0) == first.dva(0));
+    pipeline.free(&first).wait().unwrap();
+    assert!(pipeline.read(&second).wait().unwrap() == data);
+    pipeline.free(&second).wait().unwrap();
+    pool.space.settle(u64::MAX);
+    assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
+}
+
+#[test]
+fn a_gang_that_fails_after_all_is_written_gives_everything_back() {
+    let pool = Fragmented::new(12, 2, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    for dedup in [false, true] {
+        let write = pipeline.write(noise(1, 16_384)).checksum(Checksum::Sha256).dedup(dedup);
+        let write = write.copies(2).on_ready(|_| panic!("no"));
+        assert_eq!(write.wait().unwrap_err().kind(), ErrorKind::Lost);
+        pipeline.wait_idle();
+        pool.space.settle(u64::MAX);
+        assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
+    }
+}
+
+#[test]
+fn what_a_read_is_told_holds_for_headers_and_pieces() {
+    let pool = Fragmented::new(13, 3, 9, 1024);
+    let pipeline = pool.pipeline(9);
+    let data = noise(1, 8192);
+    let dedup = pipeline.write(&data).copies(2).checksum(Checksum::Sha256).dedup(true);
+    for bp in [pipeline.write(&data).copies(2).wait().unwrap(), dedup.wait().unwrap()] {
+        // All that the first disk has of it.
+        let before = pipeline.healed().copies;
+        let taken = pool.space.taken();
+        for (_, range) in taken.iter().filter(|(vdev, _)| vdev.0 == 0) {
+            let at = DATA_START_BYTES + range.start;
+            pool.sim.disks[0].corrupt(at, range.end - range.start);
+        }
+        assert!(pipeline.read(&bp).every_copy().repair(false).wait().unwrap() == data);
+        assert_eq!(pipeline.healed().copies, before);
+        assert!(pipeline.read(&bp).every_copy().wait().unwrap() == data);
+        let healed = pipeline.healed().copies;
+        assert!(healed >= before + 5, "{healed}");
+        assert!(pipeline.read(&bp).every_copy().wait().unwrap() == data);
+        assert_eq!(pipeline.healed().copies, healed);
+        pipeline.free(&bp).wait().unwrap();
+        pool.space.settle(u64::MAX);
+    }
+}
+
+#[test]
+fn many_threads_write_read_and_free_gangs() {
+    let space = SimAllocator::new(SimAllocatorConfig {
+        unit_bytes: 512,
+        contiguous_bytes_max: 1024,
+        fail_permille: 2,
+        reserve_bytes_max: 65_536,
+        ..SimAllocatorConfig::new(14, &[11 * MIB])
+    });
+    let given = Arc::clone(&space) as Arc<dyn Allocator>;
+    let disk = Arc::new(Memory::new(16 * MIB, 512));
+    let pipeline = Pipeline::builder().vdev(disk).ashift(9).allocator(given).build().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let pipeline = &pipeline;
+            scope.spawn(move || {
+                for round in 0..60 {
+                    // Some contents are everybody's.
+                    let data = noise(round % 7, 24_576);
+                    let write = pipeline.write(&data).checksum(Checksum::Sha256);
+                    match write.dedup((thread + round) % 2 == 0).wait() {
+                        Ok(bp) => {
+                            assert!(pipeline.read(&bp).wait().unwrap() == data);
+                            pipeline.free(&bp).wait().unwrap();
+                        }
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}"),
+                    }
+                }
+            });
+        }
+    });
+    pipeline.wait_idle();
+    space.settle(u64::MAX);
     assert_eq!((pipeline.allocated_bytes(), pipeline.dedup_references()), (0, 0));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vdev_disk::Memory;
 use vdev_sim::{Effect, Fault, OpKind, Rng, SimDisk};
-use zio_core::{Vdev, VdevErrorKind};
+use zio_core::{Dva, Vdev, VdevErrorKind};
 use zio_pipeline::{
     BlockPointer, BuildError, Checksum, Compression, DATA_START_BYTES, ErrorKind, Healed, Mirror,
     Pipeline, VdevId,
@@ -187,7 +187,42 @@ fn no_good_copy_is_an_error_and_no_repair() {
     let log: Vec<_> = sim.disks.iter().flat_map(|disk| disk.take_log()).collect();
     // Each leaf was asked twice, and none was written.
     assert_eq!(log.len(), 4);
+    let error = pipeline.read(&bp).every_copy().wait().map(|data| data.len()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Checksum);
+    let log: Vec<_> = log.into_iter().chain(sim.take_log(OpKind::Write)).collect();
     assert!(log.iter().all(|entry| entry.op == OpKind::Read));
+}
+
+#[test]
+fn a_pointer_whose_addresses_overlap_repairs_nothing() {
+    let sim = Sim::new(12, 1);
+    let pipeline = sim.pipeline();
+    let data = noise(1, 8192);
+    let mut bp = pipeline.write(&data).wait().unwrap();
+    let first = bp.dva(0).unwrap();
+    // Half of the second copy would lie in the first.
+    bp.set_dva(1, Dva::new(first.vdev(), first.offset_bytes() + 4096, 8192));
+    for _ in 0..2 {
+        assert!(pipeline.read(&bp).every_copy().wait().unwrap() == data);
+    }
+    assert_eq!(pipeline.healed(), Healed::default());
+}
+
+#[test]
+fn a_second_try_repairs_only_what_it_met_itself() {
+    let sim = Sim::new(11, 3);
+    let pipeline = mirror_of(&sim);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    for disk in &sim.disks {
+        disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Read));
+        disk.take_log();
+    }
+    // No leaf answers at first; then the first one that is asked does.
+    assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
+    let log: Vec<_> = sim.disks.iter().flat_map(|disk| disk.take_log()).collect();
+    assert_eq!(log.len(), 4);
+    assert!(log.iter().all(|entry| entry.op == OpKind::Read), "a good copy was written");
+    assert_eq!(pipeline.healed(), Healed::default());
 }
 
 #[test]

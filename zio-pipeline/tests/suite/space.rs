@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use metaslab::Metaslabs;
 use vdev_disk::Memory;
-use vdev_sim::OpKind;
+use vdev_sim::{OpKind, SimAllocator, SimAllocatorConfig};
 use zio_core::{Allocator, Dva, Dvas, NoSpace, Slots, SpaceError, Txg, Want};
 use zio_pipeline::{BlockPointer, DATA_START_BYTES, ErrorKind, Pipeline, VdevId};
 
@@ -55,37 +55,68 @@ fn a_claim_that_fails_changes_nothing() {
     }
 }
 
-/// Says that any claim could succeed, as if somebody else claimed in between.
+/// Says that any claim could succeed, as if somebody else claimed in between, and hands out
+/// one extent less than is wanted, where no more than `scarce_bytes` are.
 #[derive(Debug)]
-struct Hasty(Metaslabs);
+struct Liar<A> {
+    space: A,
+    scarce_bytes: u64,
+}
 
-impl Allocator for Hasty {
+impl<A: Allocator> Allocator for Liar<A> {
     fn check_claim(&self, _: Dva) -> Result<(), SpaceError> {
         Ok(())
     }
     fn allocate(&self, want: &Want) -> Result<Dvas, NoSpace> {
-        self.0.allocate(want)
+        let mut dvas = self.space.allocate(want)?;
+        if want.size_bytes <= self.scarce_bytes
+            && let Some(kept) = dvas.pop()
+        {
+            self.space.unallocate(kept, want.txg).unwrap();
+        }
+        Ok(dvas)
     }
     fn free(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
-        self.0.free(dva, txg)
+        self.space.free(dva, txg)
     }
     fn unallocate(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
-        self.0.unallocate(dva, txg)
+        self.space.unallocate(dva, txg)
     }
     fn claim(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
-        self.0.claim(dva, txg)
+        self.space.claim(dva, txg)
     }
     fn reserve(&self, bytes: u64) -> Option<Slots> {
-        self.0.reserve(bytes)
+        self.space.reserve(bytes)
     }
     fn largest_bytes(&self) -> u64 {
-        self.0.largest_bytes()
+        self.space.largest_bytes()
     }
     fn free_bytes(&self) -> u64 {
-        self.0.free_bytes()
+        self.space.free_bytes()
     }
     fn allocated_bytes(&self) -> u64 {
-        self.0.allocated_bytes()
+        self.space.allocated_bytes()
+    }
+}
+
+#[test]
+fn an_allocator_that_gives_less_than_it_says_gets_it_back() {
+    // Blocks, and the headers of gangs, for which there is no room whole.
+    for (scarce_bytes, contiguous_bytes_max, len) in [(4096, u64::MAX, 4096), (512, 4096, 8192)] {
+        let space = SimAllocator::new(SimAllocatorConfig {
+            contiguous_bytes_max,
+            unit_bytes: 512,
+            ..SimAllocatorConfig::new(1, &[data_bytes(32 * MIB)])
+        });
+        let space = Arc::new(Liar { space: Arc::into_inner(space).unwrap(), scarce_bytes });
+        let disk = Arc::new(Memory::new(32 * MIB, 512));
+        let builder = Pipeline::builder().vdev(disk).ashift(9).allocator(space);
+        let pipeline = builder.build().unwrap();
+        for copies in 1..=3 {
+            let write = pipeline.write(noise(1, len)).copies(copies);
+            assert_eq!(write.wait().unwrap_err().kind(), ErrorKind::NoSpace);
+            assert_eq!(pipeline.allocated_bytes(), 0);
+        }
     }
 }
 
@@ -95,7 +126,8 @@ fn a_claim_that_somebody_else_overtakes_changes_nothing() {
         let config = metaslab::Config { defer_txgs, ..metaslab::Config::default() };
         let space = Metaslabs::new(config);
         space.add_vdev(VdevId(0), data_bytes(32 * MIB), 12).unwrap();
-        let (disk, space) = (Arc::new(Memory::new(32 * MIB, 512)), Arc::new(Hasty(space)));
+        let (disk, space) =
+            (Arc::new(Memory::new(32 * MIB, 512)), Arc::new(Liar { space, scarce_bytes: 0 }));
         let given = Arc::clone(&space);
         let pipeline = Pipeline::builder().vdev(disk).allocator(given).build().unwrap();
         let taken = pipeline.write(noise(1, 8192)).wait().unwrap();
@@ -104,7 +136,7 @@ fn a_claim_that_somebody_else_overtakes_changes_nothing() {
         bp.set_dva(1, Dva::new(VdevId(0), 2 * MIB, 8192));
         bp.set_dva(2, taken.dva(0).unwrap());
         assert_eq!(pipeline.claim(&bp).wait().unwrap_err().kind(), ErrorKind::NotFound);
-        (1..5).for_each(|txg| space.0.end_of_txg(txg));
+        (1..5).for_each(|txg| space.space.end_of_txg(txg));
         assert_eq!(pipeline.allocated_bytes(), 8192);
     }
 }

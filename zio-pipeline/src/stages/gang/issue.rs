@@ -8,8 +8,8 @@ use zio_core::{
     ZioType,
 };
 
+use super::assemble;
 use super::tree::{self, gang_read};
-use super::{assemble, take_extents};
 use crate::cost;
 use crate::shared::Shared;
 use crate::stages::space;
@@ -114,10 +114,12 @@ impl Stage for GangIssue {
         if zio.ty() == ZioType::Read {
             return self.read(zio);
         }
-        let extents = take_extents(&mut zio);
-        let done = extents.and_then(|extents| match zio.ty() {
-            ZioType::Free => space::free_extents(&self.shared, &extents, zio.txg),
-            _ => space::claim_block(&self.shared, &zio, &extents),
+        let done = tree::take(&mut zio).and_then(|tree| {
+            let extents = tree.extents(&self.shared);
+            match zio.ty() {
+                ZioType::Free => space::free_extents(&self.shared, &extents, zio.txg),
+                _ => space::claim_block(&self.shared, &zio, &extents, tree.copies()),
+            }
         });
         if let Err(error) = done {
             zio.fail(error);

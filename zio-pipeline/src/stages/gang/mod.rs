@@ -10,12 +10,14 @@ mod issue;
 mod tree;
 mod write;
 
-use zio_core::bp::{COMPRESSION_OFF, Properties};
+use zio_core::bp::{COMPRESSION_OFF, PoolShape, Properties, SECTOR_BYTES};
 use zio_core::{BlockPointer, Dva, Dvas, Error, Zio};
 
 pub(crate) use issue::{GangAssemble, GangIssue};
 pub(crate) use tree::assemble;
 pub(crate) use write::{begin, go_on, is_under_way, verifier_of};
+
+use crate::shared::Shared;
 
 /// Id of the checksum inside a gang header.
 pub(crate) const CHECKSUM_GANG_HEADER: u8 = 4;
@@ -54,13 +56,24 @@ pub(crate) fn extents_of(zio: &Zio) -> Vec<Dva> {
 /// Takes the extents of the block that [`assemble`] took apart.
 ///
 /// # Errors
-/// What [`Tree::extents`](tree::Tree::extents) says.
-pub(crate) fn take_extents(zio: &mut Zio) -> Result<Vec<Dva>, Error> {
-    tree::take(zio)?.extents()
+/// [`ErrorKind::Lost`](zio_core::ErrorKind::Lost): there is none.
+pub(crate) fn take_extents(shared: &Shared, zio: &mut Zio) -> Result<Vec<Dva>, Error> {
+    Ok(tree::take(zio)?.extents(shared))
 }
 
 /// The extents of a gang block that was written, attached to its zio.
 struct Extents(Vec<Dva>);
+
+/// The headers' own extents, of one unit each: the size in the address counts members too.
+fn header_extents<'a>(
+    shared: &'a Shared,
+    dvas: impl Iterator<Item = Dva> + 'a,
+) -> impl Iterator<Item = Dva> + 'a {
+    dvas.map(|dva| {
+        let unit_bytes = shared.unit_bytes(dva.vdev()).max(SECTOR_BYTES);
+        Dva::new(dva.vdev(), dva.offset_bytes(), unit_bytes)
+    })
+}
 
 /// Addresses of a gang: each with the space of its header and of all members.
 fn gang_addresses(headers: &Dvas, members: &[BlockPointer]) -> Dvas {

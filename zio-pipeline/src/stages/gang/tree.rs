@@ -1,12 +1,12 @@
 //! The headers of a gang block, and what they lead to.
 
-use zio_core::bp::{ByteOrder, DVAS_MAX};
+use zio_core::bp::ByteOrder;
 use zio_core::{
-    BlockPointer, ChildSet, Dva, Dvas, Error, ErrorKind, Finished, Next, Stages, WaitType, Zio,
-    ZioBox, ZioType,
+    BlockPointer, ChildSet, Dva, Error, ErrorKind, Finished, Next, Stages, WaitType, Zio, ZioBox,
+    ZioType,
 };
 
-use super::header_pointer;
+use super::{header_extents, header_pointer};
 use crate::shared::Shared;
 
 /// A gang block, taken apart.
@@ -17,35 +17,8 @@ use crate::shared::Shared;
 /// smaller than it.
 pub(crate) struct Tree {
     members: Vec<BlockPointer>,
-    headers: Vec<Header>,
-}
-
-/// A header that has been read.
-struct Header {
-    /// The pointer to it.
-    bp: BlockPointer,
-    /// Space of what it leads to, in bytes, for each address.
-    members_asize_bytes: [u64; DVAS_MAX],
-}
-
-impl Header {
-    fn new(bp: BlockPointer, members: &[BlockPointer]) -> Self {
-        let of = |index| members.iter().filter_map(move |member| member.dvas().nth(index));
-        let asize = |index| of(index).map(Dva::asize_bytes).fold(0, u64::saturating_add);
-        Self { bp, members_asize_bytes: std::array::from_fn(asize) }
-    }
-
-    /// The header's own extents: what is left of each address when its members are taken away.
-    fn extents(&self) -> Result<Dvas, Error> {
-        let own = |(dva, members): (Dva, u64)| {
-            let rest = dva.asize_bytes().checked_sub(members).filter(|rest| *rest > 0);
-            rest.map(|rest| Dva::new(dva.vdev(), dva.offset_bytes(), rest)).ok_or_else(|| {
-                let why = format!("gang address {dva} of members that take {members} bytes");
-                Error::msg(ErrorKind::Invalid, why)
-            })
-        };
-        self.bp.dvas().zip(self.members_asize_bytes).map(own).collect()
-    }
+    /// Gang pointers whose headers have been read.
+    headers: Vec<BlockPointer>,
 }
 
 impl Tree {
@@ -55,15 +28,15 @@ impl Tree {
     }
 
     /// Everything the block occupies: its headers and its pieces.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`]: an address with less space than its members.
-    pub(crate) fn extents(&self) -> Result<Vec<Dva>, Error> {
-        let mut extents: Vec<Dva> = self.members.iter().flat_map(|bp| bp.dvas()).collect();
-        for header in &self.headers {
-            extents.extend(header.extents()?);
-        }
-        Ok(extents)
+    pub(crate) fn extents(&self, shared: &Shared) -> Vec<Dva> {
+        let headers = self.headers.iter().flat_map(|bp| bp.dvas());
+        let members = self.members.iter().flat_map(|bp| bp.dvas());
+        header_extents(shared, headers).chain(members).collect()
+    }
+
+    /// Copies of the data; of headers there may be more.
+    pub(crate) fn copies(&self) -> usize {
+        self.members.iter().map(BlockPointer::copies).min().unwrap_or(0)
     }
 
     /// Reads the header of each member that is a gang; false if there is none.
@@ -106,8 +79,8 @@ impl Tree {
             let inside = member
                 .gang_members(&bytes, order, shared)
                 .map_err(|bad| Error::because(ErrorKind::Invalid, bad).at(header.get().place()))?;
-            self.headers.push(Header::new(member, &inside));
             members.extend(inside);
+            self.headers.push(member);
         }
         self.members = members;
         Ok(())

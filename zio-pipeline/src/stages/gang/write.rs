@@ -8,8 +8,8 @@
 use checksum::embedded::{self, Verifier};
 use zio_core::bp::{GANG_HEADER_BYTES, Properties, encode_gang_header, gang_slots};
 use zio_core::{
-    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next, NoSpace,
-    Stages, WaitType, Want, WriteProps, Zio, ZioBox, ZioType,
+    BlockPointer, ChildSet, Data, Dva, Dvas, Error, ErrorKind, Finished, Flags, Next, Stages,
+    WaitType, Want, WriteProps, Zio, ZioBox, ZioType,
 };
 
 use super::{Extents, gang_addresses, header_pointer};
@@ -77,7 +77,7 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), E
 
 /// One copy more of the header than of the data, if there is room: without it
 /// the whole block is lost (spec 3.6 step 1).
-fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, NoSpace> {
+fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, Error> {
     let above = zio.attachment.as_ref().and_then(|any| any.downcast_ref::<HeaderCopiesMax>());
     let copies_max = match above {
         Some(HeaderCopiesMax(above)) => *above,
@@ -91,9 +91,9 @@ fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, NoSpace> {
         affinity: zio.bookmark.object as u32,
         ..Want::default()
     };
-    shared.allocator.allocate(&want).or_else(|_| {
+    space::allocate(shared, &want).or_else(|_| {
         want.copies = zio.props.copies;
-        shared.allocator.allocate(&want)
+        space::allocate(shared, &want)
     })
 }
 
