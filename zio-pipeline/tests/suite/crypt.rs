@@ -322,3 +322,45 @@ fn what_the_format_has_no_room_for_is_refused() {
     }
     assert_eq!((pipeline.allocated_bytes(), sim.disks[0].counters().writes), (0, 0));
 }
+
+/// As OpenZFS writes them, the pieces of an encrypted block have its encryption bit as well, no
+/// MAC of their own, and so half a checksum.
+#[test]
+fn pieces_may_carry_the_bit_of_the_whole() {
+    let sim = Sim::with(7, 1, DiskConfig::fixed(24 * MIB, 1000));
+    let space = SimAllocator::new(SimAllocatorConfig {
+        unit_bytes: 512,
+        contiguous_bytes_max: 4096,
+        ..SimAllocatorConfig::new(7, &[19 * MIB])
+    });
+    let given = Arc::clone(&space) as Arc<dyn Allocator>;
+    let pipeline = sim.builder().ashift(9).allocator(given).keys(keys(1)).build().unwrap();
+    for checksum in [Checksum::Fletcher4, Checksum::Sha256] {
+        let data = noise(1, 12_288);
+        let bp = pipeline.write(&data).encrypt(true).checksum(checksum).wait().unwrap();
+        assert!(bp.is_gang());
+        let dva = bp.dva(0).unwrap();
+        let (disk, at) = sim.place(&bp, 0);
+        let mut header = disk.peek(at, 512);
+        for slot in header.as_chunks_mut::<128>().0.iter_mut().take(3) {
+            let mut member = pipeline.check(&BlockPointer::from_bytes(slot)).unwrap();
+            let [a, b] = checksum.truncate_for_mac(checksum::Checksum(member.checksum()));
+            member.set_crypt(true);
+            member.set_checksum([a, b, 0, 0]);
+            *slot = member.to_bytes();
+        }
+        let verifier = checksum::embedded::Verifier::GangHeader {
+            vdev: 0,
+            offset_bytes: dva.offset_bytes(),
+            birth_txg: bp.physical_birth(),
+        };
+        checksum::embedded::seal(&mut header, &verifier, Order::Little).unwrap();
+        disk.poke(at, &header);
+        assert!(pipeline.read(&bp).wait().unwrap() == data);
+        // A block that is not encrypted has no such pieces.
+        let mut plain = bp;
+        plain.set_crypt(false);
+        refuses(&pipeline, &plain, ErrorKind::Invalid);
+        pipeline.free(&bp).wait().unwrap();
+    }
+}
