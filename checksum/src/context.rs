@@ -151,6 +151,37 @@ impl Context {
         self.judge(order, expected, || self.compute(order, segments))
     }
 
+    /// The two words that stand in the pointer of an encrypted block beside its
+    /// MAC: [`Context::compute`], then [`Algorithm::truncate_for_mac`].
+    #[must_use]
+    pub fn compute_truncated<'a>(
+        &self,
+        order: ByteOrder,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> [u64; 2] {
+        self.algorithm.truncate_for_mac(self.compute(order, segments))
+    }
+
+    /// Verifies a block in whose pointer a MAC has taken the place of half of
+    /// the checksum: an encrypted block, or one that is only authenticated.
+    /// `expected` is words 0 and 1 of the pointer's four.
+    ///
+    /// Whether the MAC is right is another question, which needs the key. The
+    /// block of an object set keeps all four words: [`Context::verify`].
+    ///
+    /// # Errors
+    /// [`Mismatch`], with [`Mismatch::truncated`] set, if the two words differ.
+    pub fn verify_truncated<'a>(
+        &self,
+        order: ByteOrder,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+        expected: [u64; 2],
+    ) -> Result<(), Mismatch> {
+        let widen = |[a, b]: [u64; 2]| Checksum([a, b, 0, 0]);
+        self.judge(order, &widen(expected), || widen(self.compute_truncated(order, segments)))
+            .map_err(|mismatch| Mismatch { truncated: true, ..mismatch })
+    }
+
     fn judge(
         &self,
         order: ByteOrder,
@@ -169,6 +200,7 @@ impl Context {
             actual,
             algorithm: self.algorithm,
             byteswapped: order.is_swapped(),
+            truncated: false,
         })
     }
 }
