@@ -99,9 +99,7 @@ pub(in super::super) fn sums<const L: usize, const ROW_BYTES: usize, const BIG: 
             d[j] = d[j].wrapping_add(c[j]);
         }
     }
-    // The lanes go through memory here. Otherwise the compiler looks at loop and
-    // join as one, and with some shapes of the join no longer finds the wide
-    // instructions of the loop: measured, a factor of eight.
+    // Through memory, see the page of `lanes`.
     let [a, b, c, d] = black_box([a, b, c, d]);
     let mut total = join(&a, &b, &c, &d);
     total.push_words::<BIG>(rest);

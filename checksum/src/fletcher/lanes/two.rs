@@ -10,6 +10,8 @@
 //! a = Σ a_p        b = Σ (P · b_p − p · a_p)
 //! ```
 
+use std::hint::black_box;
+
 use super::super::sums::{Sums2, read_u64};
 
 /// Sums, from zero, of the whole pairs of 64-bit words of `data`.
@@ -34,14 +36,20 @@ pub(in super::super) fn sums<const WORDS: usize, const ROW_BYTES: usize, const B
             b[j] = b[j].wrapping_add(a[j]);
         }
     }
+    // Through memory, see the page of `lanes`.
+    let [a, b] = black_box([a, b]);
     let mut total = Sums2::default();
-    let pairs = WORDS as u64 / 2;
-    for j in 0..WORDS {
-        let place = j as u64 / 2;
-        let stream = j % 2;
-        let lane_b = pairs.wrapping_mul(b[j]).wrapping_sub(place.wrapping_mul(a[j]));
-        total.a[stream] = total.a[stream].wrapping_add(a[j]);
-        total.b[stream] = total.b[stream].wrapping_add(lane_b);
+    for stream in 0..2 {
+        // Σ p·a_p without a product: each a_p is in p of the sums of "from here
+        // to the last place".
+        let (mut sum_a, mut sum_b, mut places_a) = (0u64, 0u64, 0u64);
+        for place in (0..WORDS / 2).rev() {
+            places_a = places_a.wrapping_add(sum_a);
+            sum_a = sum_a.wrapping_add(a[2 * place + stream]);
+            sum_b = sum_b.wrapping_add(b[2 * place + stream]);
+        }
+        total.a[stream] = sum_a;
+        total.b[stream] = (WORDS as u64 / 2).wrapping_mul(sum_b).wrapping_sub(places_a);
     }
     total.push_pairs::<BIG>(rest);
     total
