@@ -20,7 +20,7 @@ pub struct Context {
 #[derive(Clone, Copy, Debug)]
 enum Function {
     Nothing,
-    Fletcher2,
+    Fletcher2(Kernel),
     Fletcher4(Kernel),
     Sha256,
     Sha512_256,
@@ -57,7 +57,7 @@ impl Context {
         let needed = || salt.ok_or(ContextError::SaltMissing { algorithm });
         let function = match algorithm {
             Algorithm::Off | Algorithm::NoParity => Function::Nothing,
-            Algorithm::Fletcher2 => Function::Fletcher2,
+            Algorithm::Fletcher2 => Function::Fletcher2(Kernel::fastest()),
             Algorithm::Fletcher4 => Function::Fletcher4(Kernel::fastest()),
             Algorithm::Sha256 => Function::Sha256,
             Algorithm::Sha512_256 => Function::Sha512_256,
@@ -90,7 +90,9 @@ impl Context {
             order,
             match &self.function {
                 Function::Nothing => State::Nothing,
-                Function::Fletcher2 => State::Fletcher2(Fletcher2::new(order)),
+                Function::Fletcher2(kernel) => {
+                    State::Fletcher2(Fletcher2::with_kernel(order, *kernel))
+                }
                 Function::Fletcher4(kernel) => {
                     State::Fletcher4(Fletcher4::with_kernel(order, *kernel))
                 }
@@ -106,8 +108,9 @@ impl Context {
     /// The checksum of the segments of a block, in order, as a writer of
     /// `order` would store it.
     ///
-    /// Segments may be cut anywhere, lie anywhere and be empty; nothing is
-    /// copied and nothing is allocated.
+    /// Segments may be cut anywhere, lie anywhere and be empty. Nothing is
+    /// allocated, and nothing is copied but what the function's unit needs to
+    /// be whole: for BLAKE3 that is 16 KiB, gathered on the stack.
     #[must_use]
     pub fn compute<'a>(
         &self,
@@ -116,8 +119,8 @@ impl Context {
     ) -> Checksum {
         match &self.function {
             Function::Nothing => Checksum::ZERO,
-            Function::Fletcher2 => {
-                let mut state = Fletcher2::new(order);
+            Function::Fletcher2(kernel) => {
+                let mut state = Fletcher2::with_kernel(order, *kernel);
                 segments.into_iter().for_each(|segment| state.update(segment));
                 state.finish()
             }
@@ -148,6 +151,37 @@ impl Context {
         self.judge(order, expected, || self.compute(order, segments))
     }
 
+    /// The two words that stand in the pointer of an encrypted block beside its
+    /// MAC: [`Context::compute`], then [`Algorithm::truncate_for_mac`].
+    #[must_use]
+    pub fn compute_truncated<'a>(
+        &self,
+        order: ByteOrder,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> [u64; 2] {
+        self.algorithm.truncate_for_mac(self.compute(order, segments))
+    }
+
+    /// Verifies a block in whose pointer a MAC has taken the place of half of
+    /// the checksum: an encrypted block, or one that is only authenticated.
+    /// `expected` is words 0 and 1 of the pointer's four.
+    ///
+    /// Whether the MAC is right is another question, which needs the key. The
+    /// block of an object set keeps all four words: [`Context::verify`].
+    ///
+    /// # Errors
+    /// [`Mismatch`], with [`Mismatch::truncated`] set, if the two words differ.
+    pub fn verify_truncated<'a>(
+        &self,
+        order: ByteOrder,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+        expected: [u64; 2],
+    ) -> Result<(), Mismatch> {
+        let widen = |[a, b]: [u64; 2]| Checksum([a, b, 0, 0]);
+        self.judge(order, &widen(expected), || widen(self.compute_truncated(order, segments)))
+            .map_err(|mismatch| Mismatch { truncated: true, ..mismatch })
+    }
+
     fn judge(
         &self,
         order: ByteOrder,
@@ -166,6 +200,7 @@ impl Context {
             actual,
             algorithm: self.algorithm,
             byteswapped: order.is_swapped(),
+            truncated: false,
         })
     }
 }
@@ -185,11 +220,10 @@ impl Context {
         let Function::Blake3(salt) = &self.function else {
             return self.compute(order, segments);
         };
-        let mut state = blake3::Hasher::new_keyed(&salt.0);
-        segments.into_iter().for_each(|segment| {
-            state.update_rayon(segment);
+        let hash = digest::blake3_gathered(salt, segments.into_iter(), |state, run| {
+            state.update_rayon(run);
         });
-        digest::blake3_words(&state.finalize(), order)
+        digest::blake3_words(&hash, order)
     }
 
     /// The same answer as [`Context::verify`], by [`Context::compute_parallel`].

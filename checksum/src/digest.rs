@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256, Sha512_256};
 
 use crate::{
     ByteOrder, Checksum, Salt,
+    carry::Carry,
     edonr::{Edonr, EdonrKey},
     skein::{Skein, SkeinKey},
 };
@@ -72,6 +73,10 @@ pub(crate) fn edonr<'a>(
     edonr_words(hash, order)
 }
 
+/// What BLAKE3 takes at once at its best: sixteen chunks of 1 KiB, one for each
+/// lane of AVX-512, the widest it knows.
+const BLAKE3_BYTES: usize = 16 << 10;
+
 /// Keyed BLAKE3 of some pieces. One piece alone takes the one-shot road, which
 /// carries no two-kilobyte state around.
 pub(crate) fn blake3<'a>(
@@ -84,14 +89,30 @@ pub(crate) fn blake3<'a>(
     let hash = match pieces.next() {
         None => blake3::keyed_hash(&salt.0, first),
         Some(second) => {
-            let mut state = blake3::Hasher::new_keyed(&salt.0);
-            state.update(first);
-            state.update(second);
-            pieces.for_each(|piece| {
-                state.update(piece);
-            });
-            state.finalize()
+            let pieces = [first, second].into_iter().chain(pieces);
+            blake3_gathered(salt, pieces, |state, run| {
+                state.update(run);
+            })
         }
     };
     blake3_words(&hash, order)
+}
+
+/// Keyed BLAKE3 of many pieces, added by `update` in runs that start and end at
+/// multiples of [`BLAKE3_BYTES`], the last one excepted.
+///
+/// The hash takes the chunks of an update side by side, but never those of two
+/// updates, so short or crooked pieces are gathered on the stack first.
+/// Measured, GB/s, in pieces of 512 bytes: 0.9 without and 5.4 with; of 4 KiB:
+/// 2.8 and 5.5; of 20 KiB: 4.6 and 5.7. A piece of whole runs is not copied.
+pub(crate) fn blake3_gathered<'a>(
+    salt: &Salt,
+    pieces: impl Iterator<Item = &'a [u8]>,
+    update: impl Fn(&mut blake3::Hasher, &[u8]),
+) -> blake3::Hash {
+    let mut state = blake3::Hasher::new_keyed(&salt.0);
+    let mut carry = Carry::<BLAKE3_BYTES>::EMPTY;
+    pieces.for_each(|piece| carry.feed(piece, |run| update(&mut state, run)));
+    update(&mut state, carry.rest());
+    state.finalize()
 }

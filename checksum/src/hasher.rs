@@ -14,7 +14,8 @@ use crate::{
 /// Feed it the block in any pieces; the result equals
 /// [`Context::compute`](crate::Context::compute) over the whole. It owns no
 /// heap memory. For BLAKE3 it is about two kilobytes large: keep it in place
-/// rather than moving it about.
+/// rather than moving it about, and feed it multiples of 16 KiB if you can, since
+/// unlike `compute` it does not gather short pieces.
 #[derive(Clone, Debug)]
 #[must_use = "a hasher does nothing until `finish` is called"]
 pub struct Hasher {

@@ -64,6 +64,7 @@
 #![deny(unsafe_code)]
 
 mod algorithm;
+mod carry;
 mod context;
 mod digest;
 mod edonr;

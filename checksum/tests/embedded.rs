@@ -80,27 +80,84 @@ fn another_place_or_time_is_a_mismatch() {
         (Verifier::Zilog2(SEED), Verifier::Zilog2(Checksum([0x1111, 0x2222, 9, 43]))),
     ];
     for (here, there) in moved {
-        let block = sealed(&here, ByteOrder::NATIVE);
-        let error = embedded::check(&block, &there).unwrap_err();
-        let CheckError::Mismatch(mismatch) = error else { panic!("{error}") };
-        assert!(error.is_checksum_error());
-        assert_eq!(mismatch.algorithm, here.algorithm());
-        assert_ne!(mismatch.expected, mismatch.actual);
-        assert!(!mismatch.byteswapped);
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let mut block = sealed(&here, order);
+            let error = embedded::check(&block, &there).unwrap_err();
+            let CheckError::Mismatch(mismatch) = error else { panic!("{error}") };
+            assert!(error.is_checksum_error());
+            assert_eq!(error.mismatch(), Some(mismatch));
+            assert_eq!(mismatch.algorithm, here.algorithm());
+            assert_eq!(mismatch.byteswapped, order.is_swapped());
+            assert!(!mismatch.truncated);
+            // Expected is what stands there, actual what would stand there.
+            assert_eq!(embedded::seal(&mut block, &here, order), Ok(mismatch.expected));
+            assert_eq!(embedded::seal(&mut block, &there, order), Ok(mismatch.actual));
+        }
     }
-    let block = sealed(&LABEL, ByteOrder::NATIVE.opposite());
-    let there = Verifier::Label { offset_bytes: 0 };
-    let error = embedded::check(&block, &there).unwrap_err();
-    assert!(matches!(error, CheckError::Mismatch(m) if m.byteswapped));
 }
 
 #[test]
 fn a_wrong_magic_is_a_checksum_error() {
     for verifier in KINDS {
-        let block = [0u8; 4096];
-        let error = embedded::check(&block, &verifier).unwrap_err();
-        assert_eq!(error, CheckError::Magic { algorithm: verifier.algorithm(), found: 0 });
-        assert!(error.is_checksum_error());
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let good = sealed(&verifier, order);
+            let at = if verifier.algorithm() == Algorithm::Zilog2 { 144 } else { good.len() - 40 };
+            for damaged in at..at + 8 {
+                let mut block = good.clone();
+                block[damaged] ^= 0x20;
+                let stored = block[at + 8..at + 40].try_into().unwrap();
+                let error = embedded::check(&block, &verifier).unwrap_err();
+                assert!(error.is_checksum_error());
+                let CheckError::Magic { algorithm, found, mismatch } = error else {
+                    panic!("{error}")
+                };
+                assert_eq!(algorithm, verifier.algorithm());
+                assert_eq!(found.to_le_bytes(), block[at..at + 8]);
+                assert_eq!(mismatch.expected, Checksum::from_bytes(stored, ByteOrder::NATIVE));
+                assert_ne!(mismatch.actual, mismatch.expected);
+                assert_eq!(error.mismatch(), Some(mismatch));
+            }
+        }
+        let error = embedded::check(&[0u8; 4096], &verifier).unwrap_err();
+        let mismatch = error.mismatch().unwrap();
+        assert!(matches!(error, CheckError::Magic { found: 0, .. }));
+        assert_eq!(mismatch.expected, Checksum::ZERO);
+        assert_ne!(mismatch.actual, Checksum::ZERO, "the verifier is hashed");
+    }
+}
+
+/// A header is as large as the smallest allocation unit of its vdevs.
+#[test]
+fn gang_headers_have_any_size() {
+    for size in [512, 1024, 2048, 4096, 4608, 8192, 16384, 65536, 131_072] {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let mut header: Vec<u8> = (0..size).map(|i| (i * 11 + (i >> 8)) as u8).collect();
+            embedded::seal(&mut header, &GANG, order).unwrap();
+            assert_eq!(embedded::check(&header, &GANG), Ok(order), "{size} bytes");
+            // Read with the wrong size it is no header: the way a reader tells.
+            if size > 512 {
+                assert!(matches!(
+                    embedded::check(&header[..512], &GANG),
+                    Err(CheckError::Magic { algorithm: Algorithm::GangHeader, .. })
+                ));
+            }
+        }
+    }
+}
+
+/// Each slot of a ring of labels is good at its own offset and nowhere else.
+#[test]
+fn a_label_is_good_at_its_own_offset_alone() {
+    let offsets = [0, 16384, 131_072, 131_072 + 1024, (1 << 40) - 262_144, u64::MAX - 511];
+    for order in [ByteOrder::Little, ByteOrder::Big] {
+        for here in offsets {
+            let mut slot = [0x77; 1024];
+            embedded::seal(&mut slot, &Verifier::Label { offset_bytes: here }, order).unwrap();
+            for there in offsets {
+                let answer = embedded::check(&slot, &Verifier::Label { offset_bytes: there });
+                assert_eq!(answer.is_ok(), here == there, "{here} at {there}: {answer:?}");
+            }
+        }
     }
 }
 
@@ -161,12 +218,33 @@ fn an_impossible_used_field_is_a_checksum_error() {
             let bad = BadUsed { used_bytes: used, block_bytes: 10000 };
             assert_eq!(error, CheckError::Used(bad));
             assert!(error.is_checksum_error());
+            assert_eq!(error.mismatch(), None);
 
             block[144..184].fill(0);
             let before = block.clone();
             let refused = embedded::seal(&mut block, &verifier, order);
             assert_eq!(refused, Err(SealError::Used(bad)));
             assert_eq!(block, before);
+        }
+    }
+}
+
+/// Damage that leaves the field possible is found by the hash, whether or not
+/// it changes how much is covered.
+#[test]
+fn a_damaged_used_field_is_a_mismatch() {
+    let verifier = Verifier::Zilog2(SEED);
+    for order in [ByteOrder::Little, ByteOrder::Big] {
+        let mut good = vec![0x3c; 12288];
+        set_used(&mut good, 5000, order);
+        embedded::seal(&mut good, &verifier, order).unwrap();
+        for used in [184, 185, 4095, 4096, 4097, 4999, 5001, 8192, 8193, 12287, 12288] {
+            let mut block = good.clone();
+            set_used(&mut block, used, order);
+            let error = embedded::check(&block, &verifier).unwrap_err();
+            let CheckError::Mismatch(mismatch) = error else { panic!("{used}: {error}") };
+            assert_ne!(mismatch.expected, mismatch.actual);
+            assert_eq!(mismatch.byteswapped, order.is_swapped());
         }
     }
 }

@@ -144,3 +144,50 @@ fn truncation_beside_a_mac_folds_what_is_weak() {
     assert_eq!(Algorithm::Edonr.truncate_for_mac(full), [0x11, 0x22]);
     assert_eq!(Algorithm::Blake3.truncate_for_mac(full), [0x01, 0x02]);
 }
+
+#[test]
+fn a_block_beside_a_mac_verifies_by_two_words() {
+    let salt = Salt([9; 32]);
+    let (head, tail): (&[u8], &[u8]) = (&[0x5a; 700], &[0xc3; 324]);
+    for algorithm in Algorithm::ALL {
+        let Ok(context) = Context::new(algorithm, Some(&salt)) else { continue };
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let full = context.compute(order, [head, tail]);
+            let [a, b, c, d] = full.0;
+            let strong = algorithm.flags().contains(checksum::Flags::DEDUP);
+            let two = if strong { [a, b] } else { [a ^ c, b ^ d] };
+            assert_eq!(context.compute_truncated(order, [head, tail]), two, "{algorithm}");
+            assert_eq!(context.verify_truncated(order, [head, tail], two), Ok(()));
+
+            let answer = context.verify_truncated(order, [tail, head], two);
+            if matches!(algorithm, Algorithm::Off | Algorithm::NoParity) {
+                assert_eq!(answer, Ok(()));
+                continue;
+            }
+            let mismatch = answer.unwrap_err();
+            let [e, f] = context.compute_truncated(order, [tail, head]);
+            assert!(mismatch.truncated);
+            assert_eq!(mismatch.expected, Checksum([two[0], two[1], 0, 0]));
+            assert_eq!(mismatch.actual, Checksum([e, f, 0, 0]));
+            assert_eq!(mismatch.algorithm, algorithm);
+            assert_eq!(mismatch.byteswapped, order.is_swapped());
+            // One word alone is enough to differ.
+            for wrong in [[two[0] ^ 1, two[1]], [two[0], two[1] ^ 1 << 63]] {
+                assert!(context.verify_truncated(order, [head, tail], wrong).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mismatch_beside_a_mac_shows_two_words() {
+    let context = Context::new(Algorithm::Fletcher4, None).unwrap();
+    let order = ByteOrder::NATIVE;
+    let mismatch = context.verify_truncated(order, [&[0; 8][..]], [9, 0xa]).unwrap_err();
+    assert_eq!(
+        mismatch.to_string(),
+        "fletcher4 checksum mismatch beside a MAC: \
+         expected 0000000000000009:000000000000000a, \
+         actual 0000000000000000:0000000000000000"
+    );
+}

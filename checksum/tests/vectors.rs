@@ -1,4 +1,5 @@
-//! Published vectors: the tables of spec 7.2, FIPS 180-4, and BLAKE3's own.
+//! Published vectors: the tables of spec 7.2, NIST's examples of FIPS 180-4, and
+//! BLAKE3's own. Those of Skein are in `skein.rs`, with a model that can make them.
 
 use checksum::{
     Algorithm, ByteOrder, Checksum, Context, Salt,
@@ -85,18 +86,33 @@ fn digest(text: &str) -> Checksum {
     Checksum::from_bytes(&bytes.try_into().unwrap(), Big)
 }
 
+/// NIST, "Cryptographic Standards and Guidelines: Example Values", SHA-256 and
+/// SHA-512/256, the empty message and a million times "a" with them.
 #[test]
 fn fips_180_4() {
+    const BITS_448: &str = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+    const BITS_896: &str = "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmn\
+                            hijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu";
+    let million = "a".repeat(1_000_000);
     for (algorithm, data, expected) in [
         (Sha256, "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
         (Sha256, "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        (Sha256, BITS_448, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"),
+        (Sha256, &million, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"),
         (Sha512_256, "", "c672b8d1ef56ed28ab87c3622c5114069bdd3ad7b8f9737498d0c01ecef0967a"),
         (Sha512_256, "abc", "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"),
+        (Sha512_256, BITS_896, "3928e184fb8690f840da3988121d31be65cb9d3ef83ee6146feac861e19b563a"),
+        (Sha512_256, &million, "9a59a052930187a97038cae692f30708aa6491923ef5194394dc68d56c74fb21"),
     ] {
-        assert_eq!(sum(algorithm, Big, data.as_bytes()), digest(expected), "{algorithm} {data:?}");
+        let expected = digest(expected);
+        assert_eq!(sum(algorithm, Big, data.as_bytes()), expected, "{algorithm} {data:.9}");
+        let context = Context::new(algorithm, None).unwrap();
+        let pieces = data.as_bytes().chunks(61);
+        assert_eq!(context.compute(Big, pieces), expected, "{algorithm} {data:.9}, in pieces");
     }
 }
 
+/// `test_vectors.json` of the repository BLAKE3-team/BLAKE3, `keyed_hash`.
 #[test]
 fn blake3_keyed() {
     let key = Salt(*b"whats the Elvish word for friend");
@@ -106,8 +122,15 @@ fn blake3_keyed() {
         (1, "6d7878dfff2f485635d39013278ae14f1454b8c0a3a2d34bc1ab38228a80c95b"),
         (1024, "75c46f6f3d9eb4f55ecaaee480db732e6c2105546f1e675003687c31719c7ba4"),
         (1025, "357dc55de0c7e382c900fd6e320acc04146be01db6a8ce7210b7189bd664ea69"),
+        (8192, "dc9637c8845a770b4cbf76b8daec0eebf7dc2eac11498517f08d44c8fc00d58a"),
+        (8193, "954a2a75420c8d6547e3ba5b98d963e6fa6491addc8c023189cc519821b4a1f5"),
+        (16384, "9e9fc4eb7cf081ea7c47d1807790ed211bfec56aa25bb7037784c13c4b707b0d"),
+        (31744, "efa53b389ab67c593dba624d898d0f7353ab99e4ac9d42302ee64cbf9939a419"),
+        (102_400, "1c35d1a5811083fd7119f5d5d1ba027b4d01c0c6c49fb6ff2cf75393ea5db4a7"),
     ] {
         let data: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
         assert_eq!(context.compute(Big, [&data[..]]), digest(expected), "{len} bytes");
+        let pieces = context.compute(Big, data.chunks(700));
+        assert_eq!(pieces, digest(expected), "{len} bytes in pieces");
     }
 }

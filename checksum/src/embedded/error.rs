@@ -55,6 +55,10 @@ pub enum CheckError {
         algorithm: Algorithm,
         /// What stands there, read little-endian.
         found: u64,
+        /// The stored words, and what the bytes give with the verifier in
+        /// place, both read in this machine's order, as there is nothing that
+        /// tells the writer's. The magic is hashed as found.
+        mismatch: Mismatch,
     },
     /// The used-bytes field of the log block cannot be true.
     #[error(transparent)]
@@ -71,5 +75,16 @@ impl CheckError {
     #[must_use]
     pub const fn is_checksum_error(&self) -> bool {
         !matches!(self, Self::Length(_))
+    }
+
+    /// Expected and actual words, for the record of a checksum error. Absent
+    /// where nothing could be hashed, as the length or the used-bytes field is
+    /// impossible; these errors say what was compared with what themselves.
+    #[must_use]
+    pub const fn mismatch(&self) -> Option<Mismatch> {
+        match self {
+            Self::Magic { mismatch, .. } | Self::Mismatch(mismatch) => Some(*mismatch),
+            Self::Length(_) | Self::Used(_) => None,
+        }
     }
 }

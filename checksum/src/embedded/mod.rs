@@ -80,21 +80,29 @@ pub fn seal(
 pub fn check(block: &[u8], verifier: &Verifier) -> Result<ByteOrder, CheckError> {
     let at = layout::trailer_at(verifier, block.len())?;
     let found = layout::read_u64(block, at, ByteOrder::Little);
-    let order = if found == MAGIC {
-        ByteOrder::Little
+    let told = if found == MAGIC {
+        Some(ByteOrder::Little)
     } else if found == MAGIC.swap_bytes() {
-        ByteOrder::Big
+        Some(ByteOrder::Big)
     } else {
-        return Err(CheckError::Magic { algorithm: verifier.algorithm(), found });
+        None
     };
-    let covered = layout::covered_bytes(verifier, block, order)?;
+    let order = told.unwrap_or(ByteOrder::NATIVE);
+    let covered = match layout::covered_bytes(verifier, block, order) {
+        // Of a block without a magic nothing is believed, nor needed.
+        Err(_) if told.is_none() => block.len(),
+        covered => covered?,
+    };
+    let algorithm = verifier.algorithm();
     let expected = layout::read_words(block, at + 8, order);
     let actual = hash(&block[..covered], at, verifier, order);
-    if actual == expected {
-        return Ok(order);
-    }
     let byteswapped = order.is_swapped();
-    Err(Mismatch { expected, actual, algorithm: verifier.algorithm(), byteswapped }.into())
+    let mismatch = Mismatch { expected, actual, algorithm, byteswapped, truncated: false };
+    match told {
+        None => Err(CheckError::Magic { algorithm, found, mismatch }),
+        Some(_) if actual != expected => Err(mismatch.into()),
+        Some(order) => Ok(order),
+    }
 }
 
 /// The checksum of `covered` with the verifier in place of the four words of

@@ -1,7 +1,7 @@
 //! fletcher4 as an incremental state.
 
-use super::{arch::Kernel, carry::Carry, sums::Sums};
-use crate::{ByteOrder, Checksum};
+use super::{arch::Kernel, sums::Sums4};
+use crate::{ByteOrder, Checksum, carry::Carry};
 
 /// fletcher4 over any sequence of byte slices.
 ///
@@ -11,7 +11,7 @@ use crate::{ByteOrder, Checksum};
 /// a rest is filled up with zero bytes, so that no byte goes uncovered.
 #[derive(Clone, Copy, Debug)]
 pub struct Fletcher4 {
-    sums: Sums,
+    sums: Sums4,
     carry: Carry<4>,
     order: ByteOrder,
     kernel: Kernel,
@@ -29,7 +29,7 @@ impl Fletcher4 {
     #[must_use]
     #[inline]
     pub fn with_kernel(order: ByteOrder, kernel: Kernel) -> Self {
-        Self { sums: Sums::default(), carry: Carry::EMPTY, order, kernel }
+        Self { sums: Sums4::default(), carry: Carry::EMPTY, order, kernel }
     }
 
     /// Adds the next bytes of the input.
@@ -37,7 +37,7 @@ impl Fletcher4 {
     pub fn update(&mut self, segment: &[u8]) {
         let Self { sums, carry, order, kernel } = self;
         carry.feed(segment, |units| {
-            let tail = kernel.sums(*order, units);
+            let tail = kernel.sums4(*order, units);
             *sums = sums.append(units.len() as u64 / 4, tail);
         });
     }
@@ -48,7 +48,7 @@ impl Fletcher4 {
     pub fn finish(self) -> Checksum {
         let mut sums = self.sums;
         if let Some(unit) = self.carry.padded() {
-            sums = sums.append(1, self.kernel.sums(self.order, &unit));
+            sums = sums.append(1, self.kernel.sums4(self.order, &unit));
         }
         Checksum([sums.a, sums.b, sums.c, sums.d])
     }

@@ -5,12 +5,11 @@
 //! place pass for an all-zero block.
 //!
 //! [`Fletcher2`] and [`Fletcher4`] are the incremental states; [`fletcher2`]
-//! and [`fletcher4`] do one contiguous slice. fletcher4 runs on the quickest
-//! [`Kernel`] of this CPU; all kernels are compiled from one safe source loop
+//! and [`fletcher4`] do one contiguous slice. Both run on the quickest [`Kernel`]
+//! of this CPU; all kernels of a function are compiled from one safe source loop
 //! and equal the plain loop bit for bit.
 
 mod arch;
-mod carry;
 mod four;
 mod lanes;
 mod sums;

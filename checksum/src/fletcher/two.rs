@@ -1,7 +1,7 @@
 //! fletcher2 as an incremental state.
 
-use super::carry::Carry;
-use crate::{ByteOrder, Checksum};
+use super::{arch::Kernel, sums::Sums2};
+use crate::{ByteOrder, Checksum, carry::Carry};
 
 /// fletcher2 over any sequence of byte slices.
 ///
@@ -15,54 +15,46 @@ use crate::{ByteOrder, Checksum};
 /// Kept for reading old blocks, and for the old log's trailer.
 #[derive(Clone, Copy, Debug)]
 pub struct Fletcher2 {
-    sums: [u64; 4],
+    sums: Sums2,
     carry: Carry<16>,
     order: ByteOrder,
+    kernel: Kernel,
 }
 
 impl Fletcher2 {
-    /// An empty state that reads words in `order`.
+    /// An empty state that reads words in `order`, with the quickest kernel.
     #[must_use]
     #[inline]
     pub fn new(order: ByteOrder) -> Self {
-        Self { sums: [0; 4], carry: Carry::EMPTY, order }
+        Self::with_kernel(order, Kernel::fastest())
+    }
+
+    /// An empty state that reads words in `order`, with a given kernel.
+    #[must_use]
+    #[inline]
+    pub fn with_kernel(order: ByteOrder, kernel: Kernel) -> Self {
+        Self { sums: Sums2::default(), carry: Carry::EMPTY, order, kernel }
     }
 
     /// Adds the next bytes of the input.
     #[inline]
     pub fn update(&mut self, segment: &[u8]) {
-        let Self { sums, carry, order } = self;
-        carry.feed(segment, |units| push(*order, sums, units));
+        let Self { sums, carry, order, kernel } = self;
+        carry.feed(segment, |units| {
+            let tail = kernel.sums2(*order, units);
+            *sums = sums.append(units.len() as u64 / 16, tail);
+        });
     }
 
     /// The checksum of everything added so far.
     #[must_use]
     #[inline]
-    pub fn finish(mut self) -> Checksum {
+    pub fn finish(self) -> Checksum {
+        let mut sums = self.sums;
         if let Some(unit) = self.carry.padded() {
-            push(self.order, &mut self.sums, &unit);
+            sums = sums.append(1, self.kernel.sums2(self.order, &unit));
         }
-        Checksum(self.sums)
+        let Sums2 { a: [a0, a1], b: [b0, b1] } = sums;
+        Checksum([a0, a1, b0, b1])
     }
-}
-
-fn push(order: ByteOrder, sums: &mut [u64; 4], units: &[u8]) {
-    match order {
-        ByteOrder::Little => push_pairs(sums, units, u64::from_le_bytes),
-        ByteOrder::Big => push_pairs(sums, units, u64::from_be_bytes),
-    }
-}
-
-#[inline(always)]
-fn push_pairs(sums: &mut [u64; 4], units: &[u8], read: impl Fn([u8; 8]) -> u64) {
-    let [mut a0, mut a1, mut b0, mut b1] = *sums;
-    let (words, _) = units.as_chunks::<8>();
-    let (pairs, _) = words.as_chunks::<2>();
-    for &[even, odd] in pairs {
-        a0 = a0.wrapping_add(read(even));
-        a1 = a1.wrapping_add(read(odd));
-        b0 = b0.wrapping_add(a0);
-        b1 = b1.wrapping_add(a1);
-    }
-    *sums = [a0, a1, b0, b1];
 }

@@ -19,7 +19,7 @@ use super::report::{Row, Unit};
 use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 22] = [
     reads::QD1,
     reads::QD32,
     reads::QD128,
@@ -28,7 +28,18 @@ pub const NAMES: [&str; 11] = [
     memory::NAME,
     handover::QD1,
     handover::QD32,
-    checksum::NAME,
+    checksum::NAMES[0],
+    checksum::NAMES[1],
+    checksum::NAMES[2],
+    checksum::NAMES[3],
+    checksum::NAMES[4],
+    checksum::NAMES[5],
+    checksum::NAMES[6],
+    checksum::NAMES[7],
+    checksum::NAMES[8],
+    checksum::NAMES[9],
+    checksum::NAMES[10],
+    checksum::NAMES[11],
     queue::NAME,
     taskq::NAME,
 ];

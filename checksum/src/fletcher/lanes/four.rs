@@ -1,11 +1,6 @@
-//! fletcher4 over many independent lanes: the one source loop of every fast kernel.
+//! fletcher4 over lanes.
 //!
-//! Word number p goes to lane p mod L, each lane keeps its own four sums, and
-//! the lanes are brought together at the end. The loop has no dependency
-//! between lanes, so a compiler that may use wide registers does so; the
-//! modules under `arch` decide what it may use.
-//!
-//! # Bringing lanes together
+//! Word number p goes to lane p mod L, and each lane keeps its own four sums.
 //!
 //! Let there be m rows of L words, N = L·m. The word in row i, lane j is
 //! followed by k−1 further words, k = N − (L·i + j). In the true sums it counts
@@ -24,7 +19,9 @@
 //! coefficients one after the other. Example, L = 4, j = 1: at t = 0, k = −1,
 //! c0 = 0; at t = −1, k = −5 and k(k+1)/2 = 10 = c0 − c1, so c1 = −10.
 
-use super::sums::{Sums, read_u32};
+use std::hint::black_box;
+
+use super::super::sums::{Sums4, read_u32};
 
 /// Whole coefficients of one lane count, as residues modulo 2^64, by lane.
 struct Coefficients<const L: usize>;
@@ -73,12 +70,14 @@ impl<const L: usize> Coefficients<L> {
     };
 }
 
-/// Sums, from zero, of the whole 32-bit words of `data`.
+/// Sums4, from zero, of the whole 32-bit words of `data`.
 ///
 /// `ROW_BYTES` is 4·`L`. Inlined into each kernel, so that it is compiled with
 /// that kernel's instruction set.
 #[inline(always)]
-pub(super) fn sums<const L: usize, const ROW_BYTES: usize, const BIG: bool>(data: &[u8]) -> Sums {
+pub(in super::super) fn sums<const L: usize, const ROW_BYTES: usize, const BIG: bool>(
+    data: &[u8],
+) -> Sums4 {
     const { assert!(ROW_BYTES == 4 * L) };
     let mut a = [0u64; L];
     let mut b = [0u64; L];
@@ -100,6 +99,8 @@ pub(super) fn sums<const L: usize, const ROW_BYTES: usize, const BIG: bool>(data
             d[j] = d[j].wrapping_add(c[j]);
         }
     }
+    // Through memory, see the page of `lanes`.
+    let [a, b, c, d] = black_box([a, b, c, d]);
     let mut total = join(&a, &b, &c, &d);
     total.push_words::<BIG>(rest);
     total
@@ -107,10 +108,10 @@ pub(super) fn sums<const L: usize, const ROW_BYTES: usize, const BIG: bool>(data
 
 /// The true sums, from the sums of the lanes.
 #[inline(always)]
-fn join<const L: usize>(a: &[u64; L], b: &[u64; L], c: &[u64; L], d: &[u64; L]) -> Sums {
+fn join<const L: usize>(a: &[u64; L], b: &[u64; L], c: &[u64; L], d: &[u64; L]) -> Sums4 {
     let table = &Coefficients::<L>::TABLE;
     let (l1, l2, l3) = (Coefficients::<L>::L1, Coefficients::<L>::L2, Coefficients::<L>::L3);
-    let mut total = Sums::default();
+    let mut total = Sums4::default();
     for j in 0..L {
         let times = u64::wrapping_mul;
         total.a = total.a.wrapping_add(a[j]);

@@ -6,19 +6,18 @@
 //! how far the part has come and what it is, and XORed with the ciphertext
 //! gives the next chaining value.
 
+mod threefish;
+
 use std::{array, fmt};
 
 use block_buffer::{LazyBuffer, array::typenum::U64};
-use threefish::Threefish512;
 
 use crate::Salt;
+use threefish::Words;
 
 const BLOCK_BYTES: usize = 64;
 const DIGEST_BYTES: usize = 32;
 const WORD_BYTES: usize = 8;
-
-/// The chaining value.
-type Chain = [u64; 8];
 
 /// What a part is, in the upper word of the tweak.
 #[derive(Clone, Copy)]
@@ -48,16 +47,15 @@ const CONFIG: [u8; 32] = {
 /// Takes one block into the chaining value. `end_bytes` of the part are taken
 /// with it.
 #[inline]
-fn compress(chain: &mut Chain, block: &[u8; BLOCK_BYTES], end_bytes: u64, kind: u64) {
+fn compress(chain: &mut Words, block: &[u8; BLOCK_BYTES], end_bytes: u64, kind: u64) {
     let (words, _) = block.as_chunks();
-    let plain: Chain = array::from_fn(|i| u64::from_le_bytes(words[i]));
-    let mut cipher = plain;
-    Threefish512::new_with_tweak_u64(chain, &[end_bytes, kind]).encrypt_block_u64(&mut cipher);
+    let plain: Words = array::from_fn(|i| u64::from_le_bytes(words[i]));
+    let cipher = threefish::encrypt(chain, [end_bytes, kind], &plain);
     *chain = array::from_fn(|i| cipher[i] ^ plain[i]);
 }
 
 /// Takes a part of at most one block.
-fn compress_short<const N: usize>(chain: &mut Chain, part: Part, bytes: &[u8; N]) {
+fn compress_short<const N: usize>(chain: &mut Words, part: Part, bytes: &[u8; N]) {
     const { assert!(N <= BLOCK_BYTES) };
     let mut block = [0; BLOCK_BYTES];
     block[..N].copy_from_slice(bytes);
@@ -67,7 +65,7 @@ fn compress_short<const N: usize>(chain: &mut Chain, part: Part, bytes: &[u8; N]
 /// What is the same for each block of a pool: the chaining value after the
 /// salt as key, and the configuration.
 #[derive(Clone, Copy)]
-pub(crate) struct SkeinKey(Chain);
+pub(crate) struct SkeinKey(Words);
 
 impl SkeinKey {
     pub(crate) fn new(salt: &Salt) -> Self {
@@ -88,7 +86,7 @@ impl fmt::Debug for SkeinKey {
 /// Keyed Skein over any sequence of byte slices.
 #[derive(Clone)]
 pub(crate) struct Skein {
-    chain: Chain,
+    chain: Words,
     /// Bytes in the chaining value. The buffer's are not: the last block is
     /// marked, so it waits for the end, even if it is full.
     len_bytes: u64,

@@ -2,18 +2,18 @@
 
 /// Up to `UNIT` − 1 bytes that began a unit and wait for the rest of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Carry<const UNIT: usize> {
+pub(crate) struct Carry<const UNIT: usize> {
     bytes: [u8; UNIT],
     len: usize,
 }
 
 impl<const UNIT: usize> Carry<UNIT> {
-    pub(super) const EMPTY: Self = Self { bytes: [0; UNIT], len: 0 };
+    pub(crate) const EMPTY: Self = Self { bytes: [0; UNIT], len: 0 };
 
     /// Feeds one segment: `whole` gets every run of whole units in order, and
     /// what does not fill a unit stays here.
     #[inline]
-    pub(super) fn feed(&mut self, mut segment: &[u8], mut whole: impl FnMut(&[u8])) {
+    pub(crate) fn feed(&mut self, mut segment: &[u8], mut whole: impl FnMut(&[u8])) {
         if self.len > 0 {
             let taken = segment.len().min(UNIT - self.len);
             let (head, rest) = segment.split_at(taken);
@@ -33,8 +33,14 @@ impl<const UNIT: usize> Carry<UNIT> {
         self.len = rest.len();
     }
 
+    /// The unfinished unit as it is, perhaps empty.
+    #[inline]
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
     /// The unfinished unit filled up with zeros, if there is one.
-    pub(super) fn padded(mut self) -> Option<[u8; UNIT]> {
+    pub(crate) fn padded(mut self) -> Option<[u8; UNIT]> {
         if self.len == 0 {
             return None;
         }
