@@ -6,6 +6,7 @@ mod memory;
 mod queue;
 mod reads;
 mod taskq;
+mod transform;
 mod writes;
 
 use std::path::Path;
@@ -19,7 +20,7 @@ use super::report::{Row, Unit};
 use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 25] = [
     reads::QD1,
     reads::QD32,
     reads::QD128,
@@ -29,6 +30,20 @@ pub const NAMES: [&str; 11] = [
     handover::QD1,
     handover::QD32,
     checksum::NAME,
+    transform::NAMES[0],
+    transform::NAMES[1],
+    transform::NAMES[2],
+    transform::NAMES[3],
+    transform::NAMES[4],
+    transform::NAMES[5],
+    transform::NAMES[6],
+    transform::NAMES[7],
+    transform::NAMES[8],
+    transform::NAMES[9],
+    transform::NAMES[10],
+    transform::NAMES[11],
+    transform::NAMES[12],
+    transform::NAMES[13],
     queue::NAME,
     taskq::NAME,
 ];
@@ -84,6 +99,7 @@ pub(super) fn run(
     memory::run(&mut bench)?;
     handover::run(&mut bench)?;
     checksum::run(&mut bench)?;
+    transform::run(&mut bench)?;
     queue::run(&mut bench)?;
     taskq::run(&mut bench)?;
     Ok((bench.rows, target.map(|target| target.facts().clone())))
