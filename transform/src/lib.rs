@@ -1,4 +1,4 @@
-//! Compression of blocks, as ZFS stores them.
+//! Compression and encryption of blocks, as ZFS stores them.
 //!
 //! A block on its way to disk is a buffer of known length. This crate says whether it is all zeros
 //! (then it is not stored at all), shrinks it if enough is saved, and turns what was stored back
@@ -27,6 +27,8 @@
 //! * [`compress_block`] puts the questions about a whole block in order: zero, fits, embeds, saves
 //!   at least a unit of space after rounding up.
 //! * [`Scratch`] is working memory that calls reuse, so that the hot path does not allocate.
+//! * `crypt` (with the feature of that name) seals and opens blocks with AES-GCM and AES-CCM, and
+//!   authenticates those that stay plain.
 //!
 //! ```
 //! use transform::{BlockRules, Compression, Packed, Scratch, compress_block, decompress};
@@ -59,7 +61,8 @@
 //! # Sources
 //!
 //! Spec 3.1 (rules for a block), 7.5 (table and framing), 7.6 (zle), 7.7 (lzjb); the LZ4 block
-//! format description; RFC 1950 (zlib) and RFC 8878 (zstd).
+//! format description; RFC 1950 (zlib) and RFC 8878 (zstd). lzjb and zle are written here; lz4, zstd
+//! and zlib streams are the work of liblz4, libzstd and libdeflate.
 #![forbid(unsafe_code)]
 
 mod block;

@@ -130,6 +130,17 @@ fn zstd_header_is_read_in_both_byte_orders() {
     assert_eq!(unpacked(Compression::Zstd(ZstdLevel::DEFAULT), &payload, 4096), Ok(src));
 }
 
+/// A zlib stream's second byte says in its top two bits how hard the encoder tried (RFC 1950).
+#[test]
+fn gzip_levels_reach_the_encoder() {
+    let src = b"to and fro ".repeat(400);
+    let effort = |level| {
+        let gzip = Compression::Gzip(GzipLevel::new(level).unwrap());
+        packed(gzip, &src, src.len()).unwrap()[1] >> 6
+    };
+    assert_eq!([1, 2, 5, 6, 9].map(effort), [0, 1, 1, 2, 3]);
+}
+
 #[test]
 fn lz4_length_is_big_endian_and_exact() {
     let src = vec![7; 4096];

@@ -31,7 +31,7 @@ fn every_row_runs_and_the_reports_hold_it() {
 
     let rows = json["rows"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
-    assert_eq!(names, NAMES);
+    assert_eq!(names, *NAMES);
     for row in rows {
         let name = row["name"].as_str().unwrap_or_default();
         assert!(number(row, "ours") > 0.0, "{row}");
@@ -55,7 +55,7 @@ fn every_row_runs_and_the_reports_hold_it() {
 
     let (text, html) = (report.to_text(), report.to_html());
     assert_eq!(text.lines().count(), NAMES.len() + 1);
-    for name in NAMES {
+    for name in NAMES.iter().copied() {
         assert!(text.contains(name) && html.contains(name), "{name}");
     }
     // A well-formed page: whatever is opened is closed.

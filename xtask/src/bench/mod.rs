@@ -14,6 +14,9 @@
 //! | `read-8k-mem-qd32` | reads from memory through the pipeline | memcpy and fletcher4: the rest is the pipeline's own |
 //! | `handover…` | a root, a read, a device I/O, each handed over to the next | the same with a dispatch at each resumption |
 //! | `checksum-…` | the kernel for this CPU | the plain loop |
+//! | `compress-…`, `decompress-…` | 128 KiB of text; of half zeros for zle and lzjb | the best other crate, or the plain loop |
+//! | `zero-detect-128k` | the all-zero test | the plain loop |
+//! | `aes-gcm-128k` | sealing by a kept key | the library called directly |
 //! | `queue-push-pop` | the device queue: enqueue, choose, complete | a tree behind a mutex |
 //! | `taskq-dispatch` | dispatch until the last task has run | rayon, as many threads |
 //!
@@ -127,7 +130,7 @@ pub fn measure(
         bail!("no row {unknown:?}; rows are {}", NAMES.join(", "));
     }
     let wanted = |name: &str| only.is_empty() || only.iter().any(|other| other == name);
-    let names: Vec<&'static str> = NAMES.into_iter().filter(|name| wanted(name)).collect();
+    let names: Vec<&'static str> = NAMES.iter().copied().filter(|name| wanted(name)).collect();
     progress.set_length((names.len() * (plan.rounds + 1)) as u64);
     let (rows, target) = rows::run(plan, &names, device, progress)?;
     Ok(Report { machine: Machine::this(target), rows })

@@ -134,10 +134,9 @@ impl World {
             builder = builder.always_dispatch();
         }
         self.mean = None;
-        let mut ashifts = self.spaces().map(|(.., ashift)| ashift);
-        let first = ashifts.next();
-        // It has one unit for all vdevs.
-        let one_unit = ashifts.all(|ashift| Some(ashift) == first);
+        // The mean allocator has one unit for all vdevs.
+        let ashifts: Vec<u32> = self.spaces().map(|(.., ashift)| ashift).collect();
+        let one_unit = ashifts.iter().all(|ashift| *ashift == ashifts[0]);
         match rng.below(4) {
             0 if one_unit => {
                 let mean = self.mean_allocator(rng);

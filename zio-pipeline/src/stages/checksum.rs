@@ -37,13 +37,13 @@ impl Stage for Generate {
         }
         match self.shared.checksums.get(zio.bp.checksum_id()) {
             Ok(context) => {
-                let sum = context.compute(order_of(&zio.bp), zio.data.chunks());
+                let order = order_of(&zio.bp);
                 let words = if zio.bp.has_mac() {
-                    let [a, b] = context.algorithm().truncate_for_mac(sum);
+                    let [a, b] = context.compute_truncated(order, zio.data.chunks());
                     let [c, d] = zio.bp.mac_words();
                     [a, b, c, d]
                 } else {
-                    sum.0
+                    context.compute(order, zio.data.chunks()).0
                 };
                 zio.bp.set_checksum(words);
             }
@@ -100,29 +100,13 @@ impl Verify {
 
     fn verify_by_pointer(&self, zio: &Zio) -> Result<(), Error> {
         let context = self.shared.checksums.get(zio.bp.checksum_id())?;
-        let (order, expected) = (order_of(&zio.bp), Checksum(zio.bp.checksum()));
-        if !zio.bp.has_mac() {
-            return context
-                .verify(order, zio.data.chunks(), &expected)
-                .map_err(|mismatch| Error::because(ErrorKind::Checksum, mismatch));
-        }
-        // Two words are the checksum, the other two a MAC.
-        let actual = context.compute(order, zio.data.chunks());
-        let [a, b] = context.algorithm().truncate_for_mac(actual);
-        let [c, d] = zio.bp.mac_words();
-        let actual = Checksum([a, b, c, d]);
-        if actual == expected {
-            return Ok(());
-        }
-        Err(Error::because(
-            ErrorKind::Checksum,
-            Mismatch {
-                expected,
-                actual,
-                algorithm: context.algorithm(),
-                byteswapped: order != checksum::ByteOrder::NATIVE,
-            },
-        ))
+        let (order, [a, b, c, d]) = (order_of(&zio.bp), zio.bp.checksum());
+        let verified = if zio.bp.has_mac() {
+            context.verify_truncated(order, zio.data.chunks(), [a, b])
+        } else {
+            context.verify(order, zio.data.chunks(), &Checksum([a, b, c, d]))
+        };
+        verified.map_err(|mismatch| Error::because(ErrorKind::Checksum, mismatch))
     }
 }
 

@@ -13,10 +13,9 @@ use crate::bench::in_flight::InFlight;
 use crate::bench::random::Content;
 use crate::bench::report::Unit;
 
-pub(super) const QD1: &str = "handover-qd1";
-pub(super) const QD32: &str = "handover";
+pub(super) const NAMES: [&str; 2] = ["handover-qd1", "handover"];
 
-const ROWS: [(&str, usize); 2] = [(QD1, 1), (QD32, 32)];
+const ROWS: [(&str, usize); 2] = [(NAMES[0], 1), (NAMES[1], 32)];
 
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     if !ROWS.iter().any(|(name, _)| bench.wants(name)) {

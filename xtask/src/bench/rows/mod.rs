@@ -6,9 +6,11 @@ mod memory;
 mod queue;
 mod reads;
 mod taskq;
+mod transform;
 mod writes;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
@@ -19,30 +21,19 @@ use super::report::{Row, Unit};
 use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
-pub const NAMES: [&str; 22] = [
-    reads::QD1,
-    reads::QD32,
-    reads::QD128,
-    writes::SMALL,
-    writes::LARGE,
-    memory::NAME,
-    handover::QD1,
-    handover::QD32,
-    checksum::NAMES[0],
-    checksum::NAMES[1],
-    checksum::NAMES[2],
-    checksum::NAMES[3],
-    checksum::NAMES[4],
-    checksum::NAMES[5],
-    checksum::NAMES[6],
-    checksum::NAMES[7],
-    checksum::NAMES[8],
-    checksum::NAMES[9],
-    checksum::NAMES[10],
-    checksum::NAMES[11],
-    queue::NAME,
-    taskq::NAME,
-];
+pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let of_files: [&[&str]; 8] = [
+        &reads::NAMES,
+        &writes::NAMES,
+        &[memory::NAME],
+        &handover::NAMES,
+        &checksum::NAMES,
+        &transform::NAMES,
+        &[queue::NAME],
+        &[taskq::NAME],
+    ];
+    of_files.concat()
+});
 
 /// What every row needs.
 struct Bench<'a> {
@@ -82,7 +73,7 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<(Vec<Row>, Option<Facts>)> {
     let mut bench = Bench { plan, names, progress, rows: Vec::new() };
-    let on_disk = [reads::QD1, reads::QD32, reads::QD128, writes::SMALL, writes::LARGE];
+    let on_disk = [reads::NAMES.as_slice(), &writes::NAMES].concat();
     let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
         true => Some(Target::prepare(plan, device, progress)?),
         false => None,
@@ -95,6 +86,7 @@ pub(super) fn run(
     memory::run(&mut bench)?;
     handover::run(&mut bench)?;
     checksum::run(&mut bench)?;
+    transform::run(&mut bench)?;
     queue::run(&mut bench)?;
     taskq::run(&mut bench)?;
     Ok((bench.rows, target.map(|target| target.facts().clone())))

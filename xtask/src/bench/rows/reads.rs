@@ -14,12 +14,10 @@ use crate::bench::random::Content;
 use crate::bench::report::Unit;
 use crate::bench::target::Target;
 
-pub(super) const QD1: &str = "read-8k-qd1";
-pub(super) const QD32: &str = "read-8k-qd32";
-pub(super) const QD128: &str = "read-8k-qd128";
+pub(super) const NAMES: [&str; 3] = ["read-8k-qd1", "read-8k-qd32", "read-8k-qd128"];
 
 const BLOCK_BYTES: usize = 8192;
-const ROWS: [(&str, usize); 3] = [(QD1, 1), (QD32, 32), (QD128, 128)];
+const ROWS: [(&str, usize); 3] = [(NAMES[0], 1), (NAMES[1], 32), (NAMES[2], 128)];
 
 pub(super) fn run(bench: &mut Bench<'_>, target: &Target) -> Result<()> {
     if !ROWS.iter().any(|(name, _)| bench.wants(name)) {

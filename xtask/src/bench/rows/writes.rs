@@ -11,8 +11,9 @@ use crate::bench::random::{Content, Random};
 use crate::bench::report::Unit;
 use crate::bench::target::Target;
 
-pub(super) const SMALL: &str = "write-8k-qd32";
-pub(super) const LARGE: &str = "write-128k-qd16";
+const SMALL: &str = "write-8k-qd32";
+const LARGE: &str = "write-128k-qd16";
+pub(super) const NAMES: [&str; 2] = [SMALL, LARGE];
 
 /// Order of the baseline's offsets.
 #[derive(Clone, Copy)]
