@@ -19,6 +19,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// The next `len` bytes.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let words = std::iter::repeat_with(|| self.next_u64().to_le_bytes());
+        words.flatten().take(len).collect()
+    }
+
     /// A number below `bound`; 0 if `bound` is.
     pub fn below(&mut self, bound: usize) -> usize {
         // The remainder fits: it is below a usize.

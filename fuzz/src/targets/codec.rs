@@ -2,15 +2,16 @@
 //!
 //! | bytes | meaning |
 //! |---|---|
-//! | 0 | bit 0: decode or encode; the others choose a level, and how much room an encoder has |
+//! | 0 | bit 0: decode or encode; bit 1: how much room an encoder has; bit 7: what the block to encode is made of; bits 2 to 7 choose a level |
 //! | 1, 2 | length of the block ([`Input::length_bytes`]) |
-//! | rest | the payload to decode, or the pattern a block to encode is made of |
+//! | rest | the payload to decode; or the pattern that a block to encode repeats, or the seed of its noise |
 
 use std::io::{Write as _, sink};
 
 use transform::{Compression, DecodeError, Scratch, compress, decompress};
 
 use crate::input::{Input, repeated};
+use crate::mutate::Random;
 
 /// A plain decoder: payload and wanted length in, the whole block out.
 pub(super) type Model = fn(&[u8], usize) -> Option<Vec<u8>>;
@@ -63,7 +64,12 @@ pub(super) fn run(codec: &Codec, data: &[u8]) {
     if choice & 1 == 0 {
         decode(codec, compression, input.rest(), block_bytes);
     } else {
-        let block = repeated(input.rest(), block_bytes.min(block_bytes_max));
+        let block_bytes = block_bytes.min(block_bytes_max);
+        let block = if choice & 0x80 == 0 {
+            repeated(input.rest(), block_bytes)
+        } else {
+            Random::new(input.u64()).bytes(block_bytes)
+        };
         encode(compression, &block, choice & 2 == 0);
     }
 }
@@ -148,13 +154,25 @@ fn encode(compression: Compression, block: &[u8], tight: bool) {
     let payload = encoded(compression, block, limit, &mut used);
     assert!(payload.is_some() || tight || block.is_empty(), "room enough, and yet refused");
 
-    // Right after one that may have been given up half-way.
-    let with_room = encoded(compression, block, ample_bytes(block.len()), &mut used);
-    let fresh = encoded(compression, block, ample_bytes(block.len()), &mut Scratch::new());
-    assert_eq!(with_room, fresh, "the payload depends on the scratch");
+    let fresh = same_payload(compression, block, &mut used);
+    if payload.is_none() {
+        // Given up half-way, and then a block of another kind.
+        let stairs: Vec<u8> = (0..block.len().max(512)).map(|at| (at / 64) as u8).collect();
+        encoded(compression, block, limit, &mut used);
+        same_payload(compression, &stairs, &mut used);
+    }
 
     for payload in payload.iter().chain(&fresh) {
         let back = decoded(compression, payload, block.len(), 0xa5, &mut used);
         assert_eq!(back.as_deref(), Ok(block), "our own payload does not decode back");
     }
+}
+
+/// The payload of a block that has room, whatever the scratch was used for before.
+fn same_payload(compression: Compression, block: &[u8], used: &mut Scratch) -> Option<Vec<u8>> {
+    let limit = ample_bytes(block.len());
+    let fresh = encoded(compression, block, limit, &mut Scratch::new());
+    let payload = encoded(compression, block, limit, used);
+    assert_eq!(payload, fresh, "the payload depends on the scratch");
+    fresh
 }

@@ -4,8 +4,8 @@ use transform::{Compression, GzipLevel};
 
 use super::codec::{self, Codec};
 
-/// Longest block the encoder gets; the slow levels take a millisecond for this.
-const BLOCK_BYTES_MAX: usize = 32 << 10;
+/// Longest block the encoder gets: more than its output buffer and its window hold.
+const BLOCK_BYTES_MAX: usize = 64 << 10;
 
 fn at_level(choice: u8) -> (Compression, usize) {
     let level = GzipLevel::new(choice % 9 + 1).unwrap_or_default();
