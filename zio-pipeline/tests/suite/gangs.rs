@@ -250,6 +250,32 @@ fn gangs_are_shared_and_freed_like_other_blocks() {
 }
 
 #[test]
+fn a_header_less_is_better_than_no_block() {
+    let pool = Fragmented::new(15, 2, 9, 4096);
+    let pipeline = pool.pipeline(9);
+    let mut by_headers = [0; 4];
+    for seed in 0..300 {
+        // Every other wish is refused, though there is space.
+        pool.space.set_fail_permille(500);
+        let written = pipeline.write(noise(seed, 8192)).wait();
+        pool.space.set_fail_permille(0);
+        match written {
+            Ok(bp) if bp.is_gang() => {
+                by_headers[bp.copies()] += 1;
+                assert_eq!(pipeline.allocated_bytes(), bp.asize_bytes());
+                assert!(pipeline.read(&bp).wait().unwrap() == noise(seed, 8192));
+                pipeline.free(&bp).wait().unwrap();
+            }
+            Ok(bp) => panic!("{bp} is in one piece"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace),
+        }
+        pool.space.settle(u64::MAX);
+        assert_eq!(pipeline.allocated_bytes(), 0);
+    }
+    assert!(by_headers[1] > 5 && by_headers[2] > 5, "{by_headers:?}");
+}
+
+#[test]
 fn a_claimed_gang_is_shared_by_writes_of_as_many_copies() {
     for copies in 1..=3 {
         let pool = Fragmented::new(9, 3, 9, 1024);

@@ -209,6 +209,21 @@ fn a_pointer_whose_addresses_overlap_repairs_nothing() {
 }
 
 #[test]
+fn a_place_that_cannot_be_read_is_written_anew() {
+    let sim = Sim::new(13, 2);
+    let pipeline = mirror_of(&sim);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    for (number, disk) in sim.disks.iter().enumerate() {
+        disk.take_log();
+        disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Read));
+        assert!(pipeline.read(&bp).every_copy().wait().unwrap() == noise(1, 8192));
+        assert_eq!(pipeline.healed().copies, number as u64 + 1);
+        let ops: Vec<_> = disk.take_log().iter().map(|e| (e.op, e.offset_bytes)).collect();
+        assert_eq!(ops, [OpKind::Read, OpKind::Write].map(|op| (op, place(&bp, 0))));
+    }
+}
+
+#[test]
 fn a_second_try_repairs_only_what_it_met_itself() {
     let sim = Sim::new(11, 3);
     let pipeline = mirror_of(&sim);
