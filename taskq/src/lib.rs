@@ -56,11 +56,18 @@
 //! Go scheduler and of rayon.
 #![forbid(unsafe_code)]
 
+mod bell;
+mod budget;
+mod clock;
 mod config;
+mod delayed;
 mod engine;
+mod id;
 mod idle;
+mod info;
 mod inline;
 mod job;
+mod keeper;
 mod list;
 mod member;
 #[cfg(test)]
@@ -70,11 +77,16 @@ mod park;
 mod service;
 mod spread;
 mod stats;
+mod strength;
 mod sync;
 mod taskq;
+mod track;
 mod trouble;
 
-pub use config::{Config, Mode, Threads};
+pub use clock::ManualClock;
+pub use config::{Background, Config, Lane, Mode, Threads};
+pub use id::{Cancel, TaskId};
+pub use info::WorkerInfo;
 pub use inline::Inline;
 pub use job::Job;
 pub use service::{Service, ServicePanicked, StopFlag, Woken};

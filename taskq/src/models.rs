@@ -9,7 +9,7 @@ use shuttle::sync::Barrier;
 use shuttle::thread;
 use zio_core::{QueueKind, Route, Task, TaskQueue, ZioType};
 
-use crate::{Config, Job, Mode, Taskq};
+use crate::{Config, Job, ManualClock, Mode, Taskq};
 
 /// Schedules tried by each of the two strategies. All models together stay well below 10 s.
 const SCHEDULES: usize = 1500;
@@ -21,6 +21,11 @@ const ROUTE: Route = Route::back(ZioType::Read, QueueKind::Interrupt);
 fn check(model: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_random(model.clone(), SCHEDULES);
     shuttle::check_pct(model, SCHEDULES, DEPTH);
+}
+
+/// One queue, by a clock that stands still.
+fn single(threads: usize) -> Config {
+    Config::single("m", threads).clock(&ManualClock::new())
 }
 
 /// One cell per task: how often it ran.
@@ -59,7 +64,7 @@ fn produce(queue: &Arc<Taskq<Job>>, ledger: &Ledger, tasks: std::ops::Range<usiz
 
 fn no_wake_up_is_lost(threads: usize, spin: u32) {
     check(move || {
-        let queue = Taskq::new(Config::single("m", threads).spin_rounds_max(spin));
+        let queue = Taskq::new(single(threads).spin_rounds_max(spin));
         let ledger = Ledger::new(5);
         let producer = {
             let (queue, ledger) = (Arc::clone(&queue), ledger.clone());
@@ -95,7 +100,7 @@ fn no_wake_up_is_lost_by_spinning_workers() {
 /// is waiting must wake the next one.
 fn no_task_waits_while_a_worker_sleeps(spin: u32) {
     check(move || {
-        let queue = Taskq::new(Config::single("m", 3).spin_rounds_max(spin));
+        let queue = Taskq::new(single(3).spin_rounds_max(spin));
         for _ in 0..2 {
             let barrier = Arc::new(Barrier::new(3));
             for _ in 0..3 {
@@ -124,7 +129,7 @@ fn no_task_waits_while_a_worker_sleeps_with_spinning() {
 #[test]
 fn shutdown_under_load_loses_nothing() {
     check(|| {
-        let queue = Taskq::new(Config::single("m", 2));
+        let queue = Taskq::new(single(2));
         let ledger = Ledger::new(6);
         let producers: Vec<_> = [0..2, 2..4]
             .into_iter()
@@ -148,7 +153,7 @@ fn shutdown_under_load_loses_nothing() {
 #[test]
 fn shutdown_waits_for_what_tasks_dispatch() {
     check(|| {
-        let config = Config::single("m", 1).queue(
+        let config = single(1).queue(
             ZioType::Write,
             QueueKind::Issue,
             Mode::Fixed { threads: 1, queues: 1 },
@@ -178,7 +183,7 @@ fn shutdown_waits_for_what_tasks_dispatch() {
 #[test]
 fn two_may_shut_down_at_once_and_both_wait() {
     check(|| {
-        let queue = Taskq::new(Config::single("m", 1));
+        let queue = Taskq::new(single(1));
         let ledger = Ledger::new(2);
         produce(&queue, &ledger, 0..2);
         let other = {
@@ -197,7 +202,7 @@ fn two_may_shut_down_at_once_and_both_wait() {
 #[test]
 fn the_last_handle_may_be_dropped_by_a_task() {
     check(|| {
-        let queue = Taskq::new(Config::single("m", 2));
+        let queue = Taskq::new(single(2));
         let ledger = Ledger::new(3);
         produce(&queue, &ledger, 0..2);
         let (inner, last) = (Arc::clone(&queue), ledger.clone());
@@ -219,7 +224,7 @@ fn the_last_handle_may_be_dropped_by_a_task() {
 #[test]
 fn shutdown_waits_for_tasks_that_dispatchers_run() {
     check(|| {
-        let queue = Taskq::new(Config::single("m", 1));
+        let queue = Taskq::new(single(1));
         queue.shutdown();
         let ledger = Ledger::new(2);
         let other = {

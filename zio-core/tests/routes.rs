@@ -13,7 +13,8 @@ fn of(ty: ZioType, class: Priority, flags: Flags, kind: QueueKind) -> (ZioType, 
 fn a_zio_goes_to_the_row_of_its_type() {
     for ty in ZioType::ALL {
         for kind in QueueKind::ALL {
-            for class in [Priority::SyncRead, Priority::AsyncWrite, Priority::Scrub, Priority::Now] {
+            for class in [Priority::SyncRead, Priority::AsyncWrite, Priority::Scrub, Priority::Now]
+            {
                 assert_eq!(of(ty, class, Flags::CANFAIL, kind), (ty, kind));
             }
         }
@@ -54,7 +55,8 @@ fn the_front_stays_the_front() {
         QueueKind::Issue,
         Place::Front,
     );
-    let expected = Route { class: Priority::Scrub, ..Route::front(ZioType::Read, QueueKind::Issue) };
+    let expected =
+        Route { class: Priority::Scrub, ..Route::front(ZioType::Read, QueueKind::Issue) };
     assert_eq!(route, expected);
     assert!(route.class.is_background());
     assert!(!Route::back(ZioType::Read, QueueKind::Issue).class.is_background());

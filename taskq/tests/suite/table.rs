@@ -88,6 +88,9 @@ fn print(config: &Config) -> String {
             }
         }
     }
+    if let Some(Threads { queues, threads }) = config.background_threads() {
+        lines += &format!("background {queues}x{threads}\n");
+    }
     lines + &format!("total {}\n", config.threads_max())
 }
 
@@ -102,7 +105,7 @@ fn table_of_a_server() {
          claim Issue 1x1\nclaim Interrupt 1x1\n\
          ioctl Issue 1x1\nioctl Interrupt 1x1\n\
          trim Issue 1x4\ntrim Interrupt 1x1\n\
-         total 217\n"
+         background 1x64\ntotal 281\n"
     );
 }
 
@@ -112,8 +115,10 @@ fn table_of_a_laptop() {
         assert_eq!(
             print(&Config::small(cpus)),
             format!(
-                "null Issue 1x1\nnull Interrupt 1x{interrupt}\nwrite Issue 1x{write}\ntotal {}\n",
-                1 + interrupt + write
+                "null Issue 1x1\nnull Interrupt 1x{interrupt}\nwrite Issue 1x{write}\n\
+                 background 1x{}\ntotal {}\n",
+                cpus.max(1),
+                1 + interrupt + write + cpus.max(1)
             ),
             "{cpus} CPUs"
         );
