@@ -394,10 +394,7 @@ impl<T: Task> Engine<T> {
     }
 
     pub(crate) fn lane(&self) -> Option<Lane> {
-        match member::role_in(self.set) {
-            Some(Role::Worker(_, _, lane)) => Some(lane),
-            Some(Role::Helper) | None => None,
-        }
+        member::lane_in(self.set)
     }
 }
 

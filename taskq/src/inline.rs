@@ -75,6 +75,11 @@ impl<T: Task> Inline<T> {
         count
     }
 
+    /// The lane of the running task, if one runs on this thread.
+    pub fn lane(&self) -> Option<Lane> {
+        member::lane_in(self.set)
+    }
+
     /// Number of waiting tasks.
     pub fn len(&self) -> usize {
         let state = self.state.lock();

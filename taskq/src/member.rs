@@ -50,6 +50,14 @@ pub(crate) fn worker_in(set: SetId) -> Option<(ZioType, QueueKind)> {
     }
 }
 
+/// The current thread's lane, if it is a worker in `set`.
+pub(crate) fn lane_in(set: SetId) -> Option<Lane> {
+    match role_in(set) {
+        Some(Role::Worker(_, _, lane)) => Some(lane),
+        Some(Role::Helper) | None => None,
+    }
+}
+
 /// The role lasts until this is dropped; then the one before it holds again.
 pub(crate) struct Membership {
     before: Option<(SetId, Role)>,

@@ -183,10 +183,13 @@ impl<T: Task> Shard<T> {
         Pushed::Queued(number)
     }
 
-    /// A task waits and no sleeper was called: is the keeper to be asked? Once, until it has looked.
+    /// A task waits and no sleeper was called: is the keeper to be asked? Once, until it
+    /// has looked, and once more for a run.
     fn needs_keeper(&self, intake: &mut Intake<T>) -> bool {
         let could_help = self.has_siblings || intake.roster.has_room();
-        let ask = could_help && !intake.asked && !intake.roster.is_searched();
+        // By the time a run has come, the keeper has work even if it is only waiting to look again.
+        let run = self.has_siblings && intake.waiting() as u64 == RUN_TASKS;
+        let ask = could_help && (run || !intake.asked) && !intake.roster.is_searched();
         intake.asked |= ask;
         ask
     }
@@ -238,7 +241,9 @@ impl<T: Task> Shard<T> {
                 continue;
             }
             if intake.gate == Gate::Shut {
-                self.leave(worker, false, intake);
+                stop_searching(worker, &mut intake);
+                intake.roster.leave(worker.slot, false);
+                drop(intake);
                 drop(outlet);
                 quiet.idle.announce();
                 return Next::Leave;
@@ -264,7 +269,7 @@ impl<T: Task> Shard<T> {
             } else {
                 drop(outlet);
                 if self.sleep(worker, intake) == Call::Leave {
-                    self.leave(worker, true, self.intake());
+                    self.make_room(worker);
                     return Next::Leave;
                 }
                 spun = spin.0 == 0;
@@ -387,9 +392,17 @@ impl<T: Task> Shard<T> {
         }
     }
 
-    fn leave(&self, worker: &mut Worker, dismissed: bool, mut intake: MutexGuard<'_, Intake<T>>) {
-        stop_searching(worker, &mut intake);
-        intake.roster.leave(worker.slot, dismissed);
+    /// A dismissed worker's slot is free again. Those who came meanwhile and found all others busy
+    /// did not ask for a new one, as there was no room.
+    fn make_room(&self, worker: &Worker) {
+        let outlet = self.outlet();
+        let mut intake = self.intake();
+        intake.roster.leave(worker.slot, true);
+        let left = outlet.waiting() + intake.waiting() > 0 && intake.roster.sleepers() == 0;
+        let ask = left && self.needs_keeper(&mut intake);
+        drop(intake);
+        drop(outlet);
+        self.ask(ask);
     }
 
     // -- Helpers: siblings and the keeper. --
