@@ -4,15 +4,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use shuttle::sync::Barrier;
 use shuttle::thread;
 use zio_core::{QueueKind, Route, Task, TaskQueue, ZioType};
 
-use crate::{Config, Job, ManualClock, Mode, Taskq};
+use crate::{Cancel, Config, Job, ManualClock, Mode, Taskq};
 
 /// Schedules tried by each of the two strategies. All models together stay well below 10 s.
-const SCHEDULES: usize = 1500;
+const SCHEDULES: usize = 500;
 /// Preemptions at chosen points (probabilistic concurrency testing finds bugs of this depth).
 const DEPTH: usize = 3;
 
@@ -237,5 +238,146 @@ fn shutdown_waits_for_tasks_that_dispatchers_run() {
         assert_eq!(ledger.counts()[1], 1);
         other.join().unwrap();
         ledger.assert_each_once();
+    });
+}
+
+/// Two shards of one worker each; affinities are their numbers.
+fn two_shards(clock: &ManualClock) -> Arc<Taskq<Job>> {
+    let mode = Mode::Fixed { threads: 1, queues: 2 };
+    Taskq::new(Config::empty(1).queue(ROUTE.ty, ROUTE.kind, mode).clock(clock))
+}
+
+/// Three tasks of one shard: the first waits for the others, which therefore only a worker of the
+/// other shard can run. Whoever moves the clock must find a keeper that comes back by itself.
+#[test]
+fn a_stuck_shard_gets_help() {
+    check(|| {
+        let clock = ManualClock::new();
+        let queue = two_shards(&clock);
+        let barrier = Arc::new(Barrier::new(2));
+        let ledger = Ledger::new(1);
+        let shard_1 = Route { affinity: 1, ..ROUTE };
+        for _ in 0..2 {
+            let barrier = Arc::clone(&barrier);
+            queue.dispatch(Job::new(move || _ = barrier.wait()), shard_1);
+        }
+        queue.dispatch(ledger.job(0), Route { affinity: 2, ..ROUTE });
+        while queue.stats().run < 3 {
+            clock.advance(Duration::from_millis(1));
+            thread::yield_now();
+        }
+        queue.shutdown();
+        ledger.assert_each_once();
+        assert!(queue.stats().stolen >= 1);
+    });
+}
+
+/// Helpers, owners and shutdown at the same time.
+#[test]
+fn stealing_loses_nothing_at_the_end() {
+    check(|| {
+        let clock = ManualClock::new();
+        let queue = two_shards(&clock);
+        let ledger = Ledger::new(4);
+        let mover = {
+            let clock = clock.clone();
+            thread::spawn(move || {
+                for _ in 0..4 {
+                    clock.advance(Duration::from_millis(1));
+                    thread::yield_now();
+                }
+            })
+        };
+        for task in 0..4 {
+            queue.dispatch(ledger.job(task), Route { affinity: 1, ..ROUTE });
+        }
+        queue.shutdown();
+        ledger.assert_each_once();
+        mover.join().unwrap();
+    });
+}
+
+/// A task that somebody takes back runs if and only if it does not come back, and the waits for it
+/// end.
+#[test]
+fn a_task_is_run_or_cancelled() {
+    check(|| {
+        let queue = Taskq::new(single(2));
+        let ledger = Ledger::new(4);
+        let ids: Vec<_> = (0..4)
+            .map(|task| {
+                let route = if task == 2 { Route::front(ROUTE.ty, ROUTE.kind) } else { ROUTE };
+                queue.dispatch_with_id(ledger.job(task), route)
+            })
+            .collect();
+        let waiter = {
+            let (queue, id) = (Arc::clone(&queue), ids[1]);
+            thread::spawn(move || assert!(queue.wait_for(id)))
+        };
+        let mut expected = [1, 1, 1, 1];
+        for task in [1, 2] {
+            match queue.cancel(ids[task]) {
+                Cancel::Pending(job) => {
+                    drop(job);
+                    expected[task] = 0;
+                }
+                Cancel::Running => {
+                    assert!(queue.wait_for(ids[task]));
+                    assert_eq!(ledger.counts()[task], 1);
+                }
+                Cancel::Finished => assert_eq!(ledger.counts()[task], 1),
+            }
+        }
+        queue.wait_outstanding();
+        assert_eq!(ledger.counts(), expected);
+        waiter.join().unwrap();
+        queue.shutdown();
+    });
+}
+
+/// Workers that leave meet tasks that come: somebody runs them all at once.
+#[test]
+fn those_who_leave_make_room_for_those_who_are_needed() {
+    check(|| {
+        let clock = ManualClock::new();
+        let queue = Taskq::new(Config::single("m", 2).clock(&clock));
+        for _ in 0..2 {
+            let barrier = Arc::new(Barrier::new(2));
+            for _ in 0..2 {
+                let barrier = Arc::clone(&barrier);
+                queue.dispatch(Job::new(move || _ = barrier.wait()), ROUTE);
+            }
+            queue.wait_idle();
+            for _ in 0..3 {
+                clock.advance(Duration::from_secs(5));
+                thread::yield_now();
+            }
+        }
+        queue.shutdown();
+        assert_eq!(queue.threads(), 0);
+    });
+}
+
+/// A delayed task leaves while somebody waits for it, takes it back, or ends it all.
+#[test]
+fn a_delayed_task_is_not_lost_on_its_way() {
+    check(|| {
+        let clock = ManualClock::new();
+        let queue = Taskq::new(single(1).clock(&clock));
+        let ledger = Ledger::new(3);
+        let delay = |task, s| queue.dispatch_after(ledger.job(task), ROUTE, Duration::from_secs(s));
+        let ids = [delay(0, 1), delay(1, 1), delay(2, 2)];
+        let waiter = {
+            let (queue, ledger) = (Arc::clone(&queue), ledger.clone());
+            thread::spawn(move || {
+                assert!(queue.wait_for(ids[0]));
+                assert_eq!(ledger.counts()[0], 1);
+            })
+        };
+        clock.advance(Duration::from_secs(1));
+        let cancelled = matches!(queue.cancel(ids[1]), Cancel::Pending(_));
+        waiter.join().unwrap();
+        queue.shutdown();
+        assert_eq!(ledger.counts(), [1, usize::from(!cancelled), 1]);
     });
 }
