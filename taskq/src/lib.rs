@@ -62,6 +62,8 @@ mod clock;
 mod config;
 mod delayed;
 mod engine;
+#[cfg(feature = "rayon")]
+mod fan;
 mod id;
 mod idle;
 mod info;
@@ -85,6 +87,8 @@ mod trouble;
 
 pub use clock::ManualClock;
 pub use config::{Background, Config, Lane, Mode, Threads};
+#[cfg(feature = "rayon")]
+pub use fan::{FanOut, WorkPanicked};
 pub use id::{Cancel, TaskId};
 pub use info::WorkerInfo;
 pub use inline::Inline;

@@ -94,7 +94,7 @@ pub(crate) fn run_contained<T: Task>(task: T, queue: &str, report: &Report) -> b
 }
 
 /// Drops a panic's payload, which may panic itself. A payload that does is leaked.
-fn discard(payload: Box<dyn Any + Send>) {
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }

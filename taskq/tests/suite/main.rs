@@ -3,6 +3,8 @@
 mod background;
 mod common;
 mod dynamic;
+#[cfg(feature = "rayon")]
+mod fan;
 mod inline;
 mod life;
 mod order;

@@ -259,10 +259,8 @@ fn the_end_brings_delayed_tasks_forward() {
     }
     // One that delays another: the end is near, so it does not wait either.
     let (inner, noted) = (Arc::clone(&queue), Arc::clone(&log));
-    queue.dispatch_after(Job::new(move || drop(delayed_in(&inner, &noted))), ROUTE, HOUR);
-    fn delayed_in(queue: &Taskq<Job>, log: &Arc<Mutex<Vec<u64>>>) -> TaskId {
-        delayed(queue, log, 3600, 4)
-    }
+    let job = Job::new(move || _ = delayed(&inner, &noted, 3600, 4));
+    queue.dispatch_after(job, ROUTE, HOUR);
     queue.shutdown();
     assert_eq!(*log.lock().unwrap(), [0, 1, 2, 4]);
 }

@@ -1,6 +1,7 @@
 //! The rows, one file for each kind of work.
 
 mod checksum;
+mod fairness;
 mod handover;
 mod memory;
 mod queue;
@@ -19,7 +20,7 @@ use super::report::{Row, Unit};
 use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 18] = [
     reads::QD1,
     reads::QD32,
     reads::QD128,
@@ -30,7 +31,14 @@ pub const NAMES: [&str; 11] = [
     handover::QD32,
     checksum::NAME,
     queue::NAME,
-    taskq::NAME,
+    taskq::ONE,
+    taskq::TWO,
+    taskq::EIGHT,
+    taskq::CHANNEL_ONE,
+    taskq::CHANNEL_EIGHT,
+    taskq::LATENCY,
+    fairness::DELAY,
+    fairness::IDLE,
 ];
 
 /// What every row needs.
@@ -86,5 +94,6 @@ pub(super) fn run(
     checksum::run(&mut bench)?;
     queue::run(&mut bench)?;
     taskq::run(&mut bench)?;
+    fairness::run(&mut bench)?;
     Ok((bench.rows, target.map(|target| target.facts().clone())))
 }
