@@ -1,5 +1,6 @@
-//! The machinery behind `Taskq`, which the workers keep alive: routes, the life of a worker, the
-//! end. What the keeper does is in `keeper.rs`, what waiters and cancellers do in `track.rs`.
+//! The machinery behind `Taskq`, which the workers keep alive: routes, tasks, the end. What the
+//! workers do is in `crew.rs`, what the keeper does in `keeper.rs`, what waiters and cancellers do
+//! in `track.rs`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,21 +18,18 @@ use crate::info::WorkerInfo;
 use crate::keeper;
 use crate::member::{self, Membership, Role, SetId};
 use crate::overflow::Overflow;
-use crate::park::{Left, Next, Outcome, Pushed, Quiet, RUN_TASKS, Shard, Spin, Worker};
+use crate::park::{Outcome, Pushed, Quiet, Shard, Spin};
 use crate::spread;
 use crate::stats::Stats;
 use crate::strength;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, is_finished, thread};
+use crate::sync::{Mutex, thread};
 use crate::trouble::{Report, Trouble, run_contained};
 
 /// Under this name the panics of overflow tasks are reported.
 const OVERFLOW_NAME: &str = "overflow";
-/// [`Lane::Batch`]: so many steps weaker than the others (spec 5.2).
-const BATCH_NICE: u8 = 1;
-
 /// Index of a shard, slot of a worker there.
-type Seat = (usize, usize);
+pub(crate) type Seat = (usize, usize);
 
 pub(crate) struct Engine<T: Task> {
     pub(crate) set: SetId,
@@ -43,20 +41,20 @@ pub(crate) struct Engine<T: Task> {
     pub(crate) quiet: Quiet,
     pub(crate) clock: Clock,
     pub(crate) bell: Arc<Bell>,
-    spin: Spin,
-    stack_bytes: Option<usize>,
-    background_nice: u8,
+    pub(crate) spin: Spin,
+    pub(crate) stack_bytes: Option<usize>,
+    pub(crate) background_nice: u8,
     budget: Option<Mutex<Budget>>,
-    report: Report,
+    pub(crate) report: Report,
     /// Who is there, by seat in the whole set.
-    workers: Mutex<Vec<(Seat, WorkerInfo)>>,
+    pub(crate) workers: Mutex<Vec<(Seat, WorkerInfo)>>,
     /// Held while a thread is started, so that whoever joins them misses none.
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    pub(crate) threads: Mutex<Vec<thread::JoinHandle<()>>>,
     keeper: Mutex<Option<thread::JoinHandle<()>>>,
     /// Held by the one that shuts down; another one waits for it.
     closing: Mutex<()>,
     /// Threads have come since the keeper last asked.
-    grown: AtomicBool,
+    pub(crate) grown: AtomicBool,
     /// No time for pauses.
     hurry: AtomicBool,
 }
@@ -134,119 +132,6 @@ impl<T: Task> Engine<T> {
             Pushed::Queued(number) => Ok(Spot::Shard { index, number }),
             Pushed::Refused(task) => Err(task),
         }
-    }
-
-    // -- Threads. --
-
-    /// Starts all threads there may be.
-    pub(crate) fn start_all(self: &Arc<Self>) {
-        for (index, shard) in self.shards.iter().enumerate() {
-            while let Some(slot) = shard.hire() {
-                if !self.start_worker(index, slot) {
-                    if shard.unhire(slot) == Left::Nobody {
-                        shard.call_keeper();
-                    }
-                    break;
-                }
-            }
-        }
-        // What has no need to be there leaves again, in time.
-        self.bell.ring();
-    }
-
-    /// Starts the thread of a hired worker.
-    pub(crate) fn start_worker(self: &Arc<Self>, index: usize, slot: usize) -> bool {
-        let name = self.plan.shards[index].thread_name(slot);
-        let engine = Arc::clone(self);
-        let mut builder = thread::Builder::new().name(name.clone());
-        if let Some(bytes) = self.stack_bytes {
-            builder = builder.stack_size(bytes);
-        }
-        let result = {
-            let mut threads = self.threads.lock();
-            threads.retain(|thread| !is_finished(thread));
-            builder.spawn(move || engine.work(index, slot)).map(|thread| threads.push(thread))
-        };
-        match &result {
-            Ok(()) => self.grown.store(true, Ordering::Relaxed),
-            Err(error) => self.report.tell(&Trouble::Start { thread: &name, error }),
-        }
-        result.is_ok()
-    }
-
-    /// Have threads come since the last call?
-    pub(crate) fn take_grown(&self) -> bool {
-        self.grown.swap(false, Ordering::Relaxed)
-    }
-
-    /// The life of a worker.
-    fn work(self: Arc<Self>, index: usize, slot: usize) {
-        let (shard, plan) = (&self.shards[index], &self.plan.shards[index]);
-        let (ty, kind) = plan.role;
-        let _membership = Membership::enter(self.set, Role::Worker(ty, kind, plan.lane));
-        let _registered = self.register((index, slot));
-        let mut worker = Worker::new(slot, plan.number + slot);
-        let mut outcome = None;
-        let wanted = || self.wants_help(index).is_some();
-        loop {
-            match shard.next(&mut worker, outcome.take(), self.spin, &self.quiet, wanted) {
-                Next::Run(task) => outcome = Some(self.run_as(plan, task)),
-                Next::Help => self.help(index, worker.seat),
-                Next::Leave => return,
-            }
-        }
-    }
-
-    /// Makes the thread as weak as its lane, and lists it.
-    fn register(&self, seat: Seat) -> Registered<'_, T> {
-        let plan = &self.plan.shards[seat.0];
-        let thread = plan.thread_name(seat.1);
-        let steps = match plan.lane {
-            Lane::Normal => 0,
-            Lane::Batch => BATCH_NICE,
-            Lane::Background => self.background_nice,
-        };
-        let nice = strength::weaken(steps).unwrap_or_else(|error| {
-            self.report.tell(&Trouble::Strength { thread: &thread, error: &error });
-            None
-        });
-        let (ty, kind) = plan.role;
-        let queue = plan.queue.clone();
-        let info = WorkerInfo { thread, queue, ty, kind, lane: plan.lane, nice };
-        self.workers.lock().push((seat, info));
-        Registered { engine: self, seat }
-    }
-
-    pub(crate) fn workers(&self) -> Vec<WorkerInfo> {
-        let mut workers = self.workers.lock().clone();
-        workers.sort_unstable_by_key(|&(seat, _)| seat);
-        workers.into_iter().map(|(_, info)| info).collect()
-    }
-
-    /// The nearest of a shard's siblings that could do with a hand.
-    fn wants_help(&self, index: usize) -> Option<usize> {
-        self.siblings(index).find(|&sibling| self.shards[sibling].wants_help())
-    }
-
-    /// The other shards of a queue, the next one first.
-    pub(crate) fn siblings(&self, index: usize) -> impl Iterator<Item = usize> + use<T> {
-        let all = self.plan.shards[index].siblings.clone();
-        (index + 1..all.end).chain(all.start..index)
-    }
-
-    /// Runs a run of a sibling's tasks, or what is left of it; work at home ends the visit.
-    fn help(&self, home: usize, seat: usize) {
-        let Some(index) = self.wants_help(home) else { return };
-        let (shard, plan) = (&self.shards[index], &self.plan.shards[index]);
-        let mut outcome = None;
-        for _ in 0..RUN_TASKS {
-            let Some(task) = shard.take_as_guest(seat, outcome.take(), &self.quiet) else { return };
-            outcome = Some(self.run_as(plan, task));
-            if self.shards[home].backlog() > 0 {
-                break;
-            }
-        }
-        shard.settle(seat, outcome, &self.quiet);
     }
 
     // -- Tasks. --
@@ -395,19 +280,6 @@ impl<T: Task> Engine<T> {
 
     pub(crate) fn lane(&self) -> Option<Lane> {
         member::lane_in(self.set)
-    }
-}
-
-/// A worker on the list, until it ends.
-struct Registered<'a, T: Task> {
-    engine: &'a Engine<T>,
-    seat: Seat,
-}
-
-impl<T: Task> Drop for Registered<'_, T> {
-    fn drop(&mut self) {
-        let mut workers = self.engine.workers.lock();
-        workers.retain(|&(seat, _)| seat != self.seat);
     }
 }
 

@@ -71,6 +71,7 @@ mod bell;
 mod budget;
 mod clock;
 mod config;
+mod crew;
 mod delayed;
 mod engine;
 #[cfg(feature = "rayon")]

@@ -222,6 +222,30 @@ fn the_last_handle_may_be_dropped_by_a_task() {
     });
 }
 
+/// The first task of a queue, and nobody there yet to run it, when all comes to its end.
+#[test]
+fn a_queue_without_workers_is_not_forgotten_at_the_end() {
+    check(|| {
+        let one = Mode::Fixed { threads: 1, queues: 1 };
+        let write = Route::back(ZioType::Write, QueueKind::Issue);
+        let queue = Taskq::new(single(1).queue(write.ty, write.kind, one));
+        let ledger = Ledger::new(1);
+        let (inner, last) = (Arc::clone(&queue), ledger.clone());
+        queue.dispatch(
+            Job::new(move || {
+                inner.dispatch(last.job(0), write);
+                drop(inner);
+            }),
+            ROUTE,
+        );
+        drop(queue);
+        // Without a worker for it, this would go on for ever.
+        while ledger.counts() != [1] {
+            thread::yield_now();
+        }
+    });
+}
+
 #[test]
 fn shutdown_waits_for_tasks_that_dispatchers_run() {
     check(|| {

@@ -5,8 +5,12 @@ mod halves;
 mod line;
 mod roster;
 mod shard;
+mod tend;
+mod work;
 
-pub(crate) use shard::{Attention, Left, Next, Pushed, Quiet, RUN_TASKS, Shard, Spin, Worker};
+pub(crate) use shard::{Pushed, RUN_TASKS, Shard};
+pub(crate) use tend::{Attention, Left};
+pub(crate) use work::{Next, Quiet, Spin, Worker};
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

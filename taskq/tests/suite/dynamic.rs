@@ -105,24 +105,6 @@ fn a_lonely_task_now_and_then_needs_no_second_thread() {
     assert_eq!(threads(&queue), 1);
 }
 
-/// Each task dispatches the next one and ends, so that the queue is empty whenever the keeper could
-/// look, and yet its thread gets no rest.
-#[test]
-fn a_thread_that_gets_no_rest_is_joined_by_another() {
-    fn chain(queue: &Arc<Taskq<Job>>, left: usize) {
-        let inner = Arc::clone(queue);
-        let next = move || {
-            if left > 0 && threads(&inner) < 2 {
-                chain(&inner, left - 1);
-            }
-        };
-        queue.dispatch(Job::new(next), ROUTE);
-    }
-    let (queue, _clock) = queue_of(2);
-    chain(&queue, usize::MAX);
-    eventually(|| threads(&queue) == 2);
-}
-
 #[test]
 fn all_busy_and_one_waiting_makes_one_more_and_no_storm() {
     let (queue, _clock) = queue_of(100);
