@@ -30,5 +30,5 @@ fn main() {
     }
     queue.shutdown();
     println!("all {} done after {:?}", queue.stats().run, start.elapsed());
-    println!("{:?}", queue.stats_of(heavy.ty, heavy.kind));
+    println!("{:?}", queue.stats_of(heavy));
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use zio_core::task::Place;
 use zio_core::{QueueKind, Route, Task, TaskQueue, ZioType};
 
+use crate::config::Lane;
 use crate::member::{self, Membership, Role, SetId};
 use crate::sync::Mutex;
 
@@ -59,7 +60,8 @@ impl<T: Task> Inline<T> {
             state.front.pop_front().or_else(|| state.back.pop_front())
         };
         let Some((task, route)) = next else { return false };
-        let _membership = Membership::enter(self.set, Role::Worker(route.ty, route.kind));
+        let lane = if route.class.is_background() { Lane::Background } else { Lane::Normal };
+        let _membership = Membership::enter(self.set, Role::Worker(route.ty, route.kind, lane));
         task.run();
         true
     }
@@ -71,6 +73,11 @@ impl<T: Task> Inline<T> {
             count += 1;
         }
         count
+    }
+
+    /// The lane of the running task, if one runs on this thread.
+    pub fn lane(&self) -> Option<Lane> {
+        member::lane_in(self.set)
     }
 
     /// Number of waiting tasks.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zio_core::{QueueKind, ZioType};
 
+use crate::config::Lane;
 use crate::sync::thread_local;
 
 /// Distinguishes sets of queues within the process. Never reused.
@@ -23,7 +24,7 @@ impl SetId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It is one of the set's workers (or plays one, in `Inline`).
-    Worker(ZioType, QueueKind),
+    Worker(ZioType, QueueKind, Lane),
     /// It is a stranger that runs tasks which no worker will run any more.
     Helper,
 }
@@ -44,7 +45,15 @@ pub(crate) fn role_in(set: SetId) -> Option<Role> {
 /// The current thread's place in the table of `set`, if it is a worker there.
 pub(crate) fn worker_in(set: SetId) -> Option<(ZioType, QueueKind)> {
     match role_in(set) {
-        Some(Role::Worker(ty, kind)) => Some((ty, kind)),
+        Some(Role::Worker(ty, kind, _)) => Some((ty, kind)),
+        Some(Role::Helper) | None => None,
+    }
+}
+
+/// The current thread's lane, if it is a worker in `set`.
+pub(crate) fn lane_in(set: SetId) -> Option<Lane> {
+    match role_in(set) {
+        Some(Role::Worker(_, _, lane)) => Some(lane),
         Some(Role::Helper) | None => None,
     }
 }

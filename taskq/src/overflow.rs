@@ -40,14 +40,14 @@ impl<T: Task> Overflow<T> {
         }
     }
 
-    /// Adds a task. `true`: nobody works here, so the caller does now, by [`Self::next`] until
-    /// that gives `None`.
+    /// Adds a task and returns its number, from 1. `true`: nobody works here, so the caller does
+    /// now, by [`Self::next`] until that gives `None`.
     #[must_use]
-    pub(crate) fn push(&self, task: T) -> bool {
+    pub(crate) fn push(&self, task: T) -> (u64, bool) {
         let mut line = self.line.lock();
         line.arrived.push(task);
         line.counts.dispatched += 1;
-        !std::mem::replace(&mut line.working, true)
+        (line.counts.dispatched, !std::mem::replace(&mut line.working, true))
     }
 
     /// The next task for the one who works here; `outcome` is what became of the one before.

@@ -11,6 +11,11 @@ pub struct Stats {
     pub run: u64,
     /// Tasks that panicked.
     pub panics: u64,
+    /// Tasks that were taken back before they began.
+    pub cancelled: u64,
+    /// Tasks that workers of other shards of the same queue have run, or, where no worker could be
+    /// had, the keeper.
+    pub stolen: u64,
     /// Times a worker went to sleep.
     pub sleeps: u64,
     /// Times a sleeping worker was woken: the dear ones.

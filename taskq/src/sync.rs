@@ -5,6 +5,7 @@
 //! and dispatch promises not to.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 #[cfg(test)]
 use shuttle::sync;
@@ -18,7 +19,7 @@ pub(crate) use std::{hint::spin_loop, sync::atomic, thread, thread_local};
 pub(crate) use sync::MutexGuard;
 
 /// A lock without poison: nothing of the users' runs under it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Mutex<V>(sync::Mutex<V>);
 
 impl<V> Mutex<V> {
@@ -32,13 +33,27 @@ impl<V> Mutex<V> {
 }
 
 /// A condition variable for the same.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Condvar(sync::Condvar);
 
 impl Condvar {
     /// May return for no reason.
     pub(crate) fn wait<'a, V>(&self, guard: MutexGuard<'a, V>) -> MutexGuard<'a, V> {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for at most so long, if told. (The model checker's never times out.)
+    pub(crate) fn wait_for<'a, V>(
+        &self,
+        guard: MutexGuard<'a, V>,
+        timeout: Option<Duration>,
+    ) -> MutexGuard<'a, V> {
+        match timeout {
+            None => self.wait(guard),
+            Some(timeout) => {
+                self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
     }
 
     pub(crate) fn notify_one(&self) {
@@ -48,4 +63,16 @@ impl Condvar {
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }
+}
+
+/// Has the thread come to its end?
+#[cfg(not(test))]
+pub(crate) fn is_finished(thread: &thread::JoinHandle<()>) -> bool {
+    thread.is_finished()
+}
+
+/// The model checker cannot tell; so nobody is forgotten before the end.
+#[cfg(test)]
+pub(crate) fn is_finished(_thread: &thread::JoinHandle<()>) -> bool {
+    false
 }

@@ -19,9 +19,16 @@ pub enum Trouble<'a> {
         /// The panic's message, where it was a string.
         message: &'a str,
     },
-    /// A thread could not be started. Tasks of a queue without any thread are run by those who
-    /// dispatch them; each dispatch tries anew.
+    /// A thread could not be started. Tasks of a queue without any thread are run by the keeper,
+    /// and each dispatch tries anew; without a keeper, by those who dispatch them.
     Start {
+        /// Name of the thread.
+        thread: &'a str,
+        /// The system's answer.
+        error: &'a io::Error,
+    },
+    /// A thread could not be made weaker; it works on, as strong as the others.
+    Strength {
         /// Name of the thread.
         thread: &'a str,
         /// The system's answer.
@@ -36,6 +43,9 @@ impl fmt::Display for Trouble<'_> {
                 write!(f, "a task of queue {queue} panicked: {message}")
             }
             Self::Start { thread, error } => write!(f, "cannot start thread {thread}: {error}"),
+            Self::Strength { thread, error } => {
+                write!(f, "cannot lower the priority of thread {thread}: {error}")
+            }
         }
     }
 }
@@ -84,7 +94,7 @@ pub(crate) fn run_contained<T: Task>(task: T, queue: &str, report: &Report) -> b
 }
 
 /// Drops a panic's payload, which may panic itself. A payload that does is leaked.
-fn discard(payload: Box<dyn Any + Send>) {
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }

@@ -1,10 +1,11 @@
-//! Dispatch does not allocate, and neither do the workers.
+//! Dispatch does not allocate, and neither do the workers; nor does it start threads.
 
 #![deny(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 
 use taskq::{Config, Mode, Taskq};
@@ -16,8 +17,16 @@ struct Counting;
 
 static WATCHED: AtomicBool = AtomicBool::new(false);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
+/// The counts are of the whole process, so one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// Calls of this thread alone, while they are counted.
+    static HERE: Cell<Option<usize>> = const { Cell::new(None) };
+}
 
 fn count() {
+    let _ = HERE.try_with(|here| here.set(here.get().map(|calls| calls + 1)));
     if WATCHED.load(Ordering::SeqCst) {
         CALLS.fetch_add(1, Ordering::SeqCst);
     }
@@ -63,6 +72,7 @@ impl Task for Ball {
 
 #[test]
 fn dispatch_and_run_without_the_allocator() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     const BALLS: usize = 64;
     const THROWS: usize = 5_000;
     let mode = Mode::Fixed { threads: 2, queues: 2 };
@@ -107,4 +117,25 @@ fn dispatch_and_run_without_the_allocator() {
     });
     assert_eq!(CALLS.load(Ordering::SeqCst), 0, "calls of the allocator");
     assert!(queue.stats().run > 0);
+}
+
+/// The first task of a queue has its threads started, which allocates; but not where it is dispatched.
+#[test]
+fn the_first_dispatch_neither_allocates_nor_starts_a_thread() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mode = Mode::Fixed { threads: 4, queues: 2 };
+    let queue = Taskq::new(Config::empty(2).queue(ZioType::Null, QueueKind::Issue, mode));
+    let home = Arc::new(Mutex::new(Vec::with_capacity(32)));
+    let make = |_| Ball(Box::new(Entry { link: None, home: Arc::clone(&home) }));
+    let balls: Vec<_> = (0..32).map(make).collect();
+    HERE.set(Some(0));
+    for ball in balls {
+        queue.dispatch(ball, Route::back(ZioType::Read, QueueKind::Issue));
+    }
+    // The list itself has gone, too.
+    let calls = HERE.replace(None);
+    queue.wait_idle();
+    assert_eq!(calls, Some(1), "calls of the allocator");
+    assert_eq!(home.lock().unwrap().len(), 32);
+    assert!(queue.threads() > 0);
 }

@@ -44,7 +44,8 @@ fn every_row_runs_and_the_reports_hold_it() {
             continue;
         }
         let quotient = number(row, "ours") / number(row, "baseline");
-        let better = if row["unit"] == "ns/op" { 1.0 / quotient } else { quotient };
+        let less_is_better = ["ns/op", "p50 µs", "p99 µs"].map(|unit| row["unit"] == unit);
+        let better = if less_is_better.contains(&true) { 1.0 / quotient } else { quotient };
         assert!((number(row, "ratio") / better - 1.0).abs() < 1e-9, "{row}");
         assert_eq!(row.get("difference_ns").is_some(), row["unit"] == "ns/op", "{row}");
         assert_eq!(row.get("p50_us").is_some(), row.get("p99_us").is_some(), "{row}");

@@ -27,7 +27,7 @@ use crate::stages::{STAGE_COUNT, Stages};
 use crate::stats::EngineStats;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Thread, thread_local};
 use crate::task::{Place, QueueKind, Route, TaskQueue};
-use crate::types::{Priority, VdevId, ZioType};
+use crate::types::{VdevId, ZioType};
 use crate::vdev::Reactor;
 use crate::wait::Reaping;
 use crate::zio::{Zio, ZioBox};
@@ -355,19 +355,9 @@ impl Engine {
     pub fn dispatch(zio: ZioBox, kind: QueueKind, place: Place) {
         let engine = Arc::clone(zio.engine());
         engine.stats.dispatches.add(1);
-        let flags = zio.flags();
-        let ty = if flags.intersects(Flags::CONFIG_WRITER | Flags::PROBE) {
-            ZioType::Null
-        } else {
-            zio.ty()
-        };
-        let kind = match (zio.priority, kind) {
-            (Priority::SyncWrite, QueueKind::Issue) => QueueKind::IssueHigh,
-            (Priority::SyncWrite, QueueKind::Interrupt) => QueueKind::InterruptHigh,
-            (_, kind) => kind,
-        };
+        let route = Route::of_zio(zio.ty(), zio.priority, zio.flags(), kind, place);
         let affinity = (zio.bookmark.objset ^ zio.bookmark.object.rotate_left(7)) as u32;
-        engine.queue.dispatch(zio, Route { ty, kind, place, affinity });
+        engine.queue.dispatch(zio, Route { affinity, ..route });
     }
 
     /// Hands everything started to the devices.

@@ -1,6 +1,7 @@
 //! Task queues: the [`TaskQueue`] trait and what travels through one (spec 5.1).
 
-use crate::types::ZioType;
+use crate::flags::Flags;
+use crate::types::{Priority, ZioType};
 
 /// Work that can be queued without allocating: it brings its own link.
 ///
@@ -66,17 +67,41 @@ pub struct Route {
     pub place: Place,
     /// Tasks with equal affinity like the same shard. Only a hint.
     pub affinity: u32,
+    /// Who wants it. Queues may serve background classes on a lane of their own
+    /// ([`Priority::is_background`]).
+    pub class: Priority,
 }
 
 impl Route {
-    /// To the back of a queue, with no affinity.
+    /// To the back of a queue, with no affinity, of no background class.
     pub const fn back(ty: ZioType, kind: QueueKind) -> Self {
-        Self { ty, kind, place: Place::Back, affinity: 0 }
+        Self { ty, kind, place: Place::Back, affinity: 0, class: Priority::Now }
     }
 
-    /// To the front of a queue, with no affinity.
+    /// To the front of a queue, with no affinity, of no background class.
     pub const fn front(ty: ZioType, kind: QueueKind) -> Self {
-        Self { ty, kind, place: Place::Front, affinity: 0 }
+        Self { place: Place::Front, ..Self::back(ty, kind) }
+    }
+
+    /// The queue of a zio (spec 5.1), with no affinity. Whoever writes the configuration, and
+    /// whoever probes a device, goes through the queues of the null type: the workers of its own
+    /// type may all be waiting for it. A write that somebody waits for takes the urgent kind, for
+    /// which queues without one make room at the front.
+    pub fn of_zio(
+        ty: ZioType,
+        class: Priority,
+        flags: Flags,
+        kind: QueueKind,
+        place: Place,
+    ) -> Self {
+        let aside = flags.intersects(Flags::CONFIG_WRITER | Flags::PROBE);
+        let ty = if aside { ZioType::Null } else { ty };
+        let kind = match (class, kind) {
+            (Priority::SyncWrite, QueueKind::Issue) => QueueKind::IssueHigh,
+            (Priority::SyncWrite, QueueKind::Interrupt) => QueueKind::InterruptHigh,
+            (_, kind) => kind,
+        };
+        Self { place, class, ..Self::back(ty, kind) }
     }
 }
 

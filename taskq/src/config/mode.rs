@@ -1,5 +1,7 @@
 //! How many threads a queue gets: pure arithmetic over the number of CPUs (spec 5.2).
 
+use crate::config::Lane;
+
 /// How a cell of the table is staffed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -14,6 +16,10 @@ pub enum Mode {
     },
     /// One queue with this percentage of the CPUs as threads, rounded down, at least one.
     Percent(usize),
+    /// One queue with 75 % of the CPUs as threads, one step weaker than the others
+    /// ([`Lane::Batch`](crate::Lane::Batch)) and all there from the first task on: for compression
+    /// and checksums.
+    Batch,
     /// Both numbers grow with the machine: 80 % of the CPUs in all, in about as many queues as
     /// each has threads.
     Scale {
@@ -22,7 +28,7 @@ pub enum Mode {
     },
     /// 80 % of the CPUs in queues of about 16 threads, but not more queues than there are
     /// allocators, and as many allocators to each queue: so the blocks of one object can meet
-    /// one queue and one allocator.
+    /// one queue and one allocator. One step weaker than the others, as [`Mode::Batch`].
     Sync {
         /// Number of allocators of the pool. Zero counts as one.
         allocators: usize,
@@ -45,6 +51,8 @@ impl Threads {
     }
 }
 
+/// The share of the CPUs that [`Mode::Batch`] uses.
+const BATCH_PERCENT: usize = 75;
 /// The share of the CPUs that the scaled modes use.
 const SHARE_PERCENT: usize = 80;
 /// [`Mode::Scale`] starts from one queue per so many threads and goes down from there.
@@ -71,10 +79,25 @@ impl Mode {
             Self::Percent(percent) => {
                 Threads { queues: 1, threads: percent_of(percent, cpus).max(1) }
             }
+            Self::Batch => return Self::Percent(BATCH_PERCENT).threads(cpus),
             Self::Scale { threads_min } => scale(cpus, threads_min),
             Self::Sync { allocators } => sync(cpus, allocators.max(1)),
         };
         Some(threads)
+    }
+
+    /// Do its threads come and go by need?
+    pub(crate) const fn is_dynamic(self) -> bool {
+        !matches!(self, Self::Batch)
+    }
+
+    /// How strong its threads are: those of write issue, whichever mode it has, are one step
+    /// weaker, since they compress.
+    pub(crate) const fn lane(self) -> Lane {
+        match self {
+            Self::Batch | Self::Sync { .. } => Lane::Batch,
+            Self::Null | Self::Fixed { .. } | Self::Percent(_) | Self::Scale { .. } => Lane::Normal,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The table worked out: which shards there are, and where each of the 28 routes leads.
+//! The table worked out: which shards there are, and where each route leads.
 
-use zio_core::{QueueKind, ZioType};
+use std::ops::Range;
 
-use crate::config::Config;
+use zio_core::{QueueKind, Route, ZioType};
+
 use crate::config::name::thread_name;
+use crate::config::{Config, Lane, Threads};
 
 /// The shards of one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +18,30 @@ pub(crate) struct Target {
     pub(crate) front: bool,
 }
 
+impl Target {
+    pub(crate) const fn range(self) -> Range<usize> {
+        self.first..self.first + self.shards
+    }
+}
+
 /// What one shard is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardPlan {
     /// What its workers say they are.
     pub(crate) role: (ZioType, QueueKind),
+    pub(crate) lane: Lane,
     /// Name of the queue it belongs to.
     pub(crate) queue: String,
-    /// Number of threads.
+    /// The shards of that queue, this one among them.
+    pub(crate) siblings: Range<usize>,
+    /// Number of threads, at most.
     pub(crate) workers: usize,
+    /// Starts with one thread and grows by need; otherwise with all.
+    pub(crate) dynamic: bool,
     /// Number, within the queue, of its first thread.
     pub(crate) number: usize,
+    /// Threads of the whole queue, at most, and one more for the keeper.
+    pub(crate) seats: usize,
 }
 
 impl ShardPlan {
@@ -34,11 +49,17 @@ impl ShardPlan {
     pub(crate) fn thread_name(&self, slot: usize) -> String {
         thread_name(&self.queue, self.number + slot)
     }
+
+    /// Where the keeper sits when it has to run tasks itself.
+    pub(crate) const fn keeper_seat(&self) -> usize {
+        self.seats - 1
+    }
 }
 
 pub(crate) struct Plan {
     pub(crate) shards: Vec<ShardPlan>,
-    targets: [[Option<Target>; QueueKind::COUNT]; ZioType::COUNT],
+    targets: Cells,
+    background: Option<Target>,
 }
 
 impl Plan {
@@ -48,14 +69,13 @@ impl Plan {
         for ty in ZioType::ALL {
             for kind in QueueKind::ALL {
                 let Some(threads) = config.threads(ty, kind) else { continue };
-                own[ty.index()][kind.index()] =
-                    Some(Target { first: shards.len(), shards: threads.queues, front: false });
-                shards.extend((0..threads.queues).map(|queue| ShardPlan {
-                    role: (ty, kind),
-                    queue: config.queue_name(ty, kind),
-                    workers: threads.threads,
-                    number: queue * threads.threads,
-                }));
+                let mode = config.mode(ty, kind);
+                let name = config.queue_name(ty, kind);
+                let target = add(&mut shards, threads, &name, (ty, kind), mode.lane());
+                for shard in &mut shards[target.range()] {
+                    shard.dynamic = mode.is_dynamic();
+                }
+                own[ty.index()][kind.index()] = Some(target);
             }
         }
         let mut targets = own;
@@ -66,18 +86,51 @@ impl Plan {
                 if let Some(target) = target
                     && !kind.is_interrupt()
                 {
-                    for shard in &mut shards[target.first..target.first + target.shards] {
+                    for shard in &mut shards[target.range()] {
                         shard.role.1 = on_issue_side(shard.role.1);
                     }
                 }
             }
         }
-        Self { shards, targets }
+        let background = config.background_threads().map(|threads| {
+            // It serves both sides, so it says issue.
+            let role = (ZioType::Null, QueueKind::Issue);
+            let name = config.background_name();
+            add(&mut shards, threads, &name, role, Lane::Background)
+        });
+        Self { shards, targets, background }
     }
 
-    pub(crate) const fn target(&self, ty: ZioType, kind: QueueKind) -> Option<Target> {
-        self.targets[ty.index()][kind.index()]
+    pub(crate) fn target(&self, route: &Route) -> Option<Target> {
+        match self.background {
+            Some(lane) if route.class.is_background() => {
+                let urgent = matches!(route.kind, QueueKind::IssueHigh | QueueKind::InterruptHigh);
+                Some(Target { front: urgent, ..lane })
+            }
+            _ => self.targets[route.ty.index()][route.kind.index()],
+        }
     }
+}
+
+fn add(
+    shards: &mut Vec<ShardPlan>,
+    threads: Threads,
+    queue: &str,
+    role: (ZioType, QueueKind),
+    lane: Lane,
+) -> Target {
+    let target = Target { first: shards.len(), shards: threads.queues, front: false };
+    shards.extend((0..threads.queues).map(|number| ShardPlan {
+        role,
+        lane,
+        queue: queue.to_owned(),
+        siblings: target.range(),
+        workers: threads.threads,
+        dynamic: true,
+        number: number * threads.threads,
+        seats: threads.total() + 1,
+    }));
+    target
 }
 
 type Cells = [[Option<Target>; QueueKind::COUNT]; ZioType::COUNT];

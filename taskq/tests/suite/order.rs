@@ -124,6 +124,6 @@ fn eight_producers_each_task_exactly_once() {
         let stats = queue.stats();
         let all = (PRODUCERS * EACH) as u64;
         assert_eq!((stats.dispatched, stats.run, stats.panics), (all, all, 0));
-        assert_eq!(queue.stats_of(ROUTE.ty, ROUTE.kind), stats, "all in one queue");
+        assert_eq!(queue.stats_of(ROUTE), stats, "all in one queue");
     }
 }

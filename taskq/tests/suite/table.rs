@@ -1,7 +1,8 @@
 //! Golden figures of the table: how many queues and threads each mode makes (spec 5.2).
 
 use taskq::{Config, Mode, Threads};
-use zio_core::{QueueKind, ZioType};
+use zio_core::task::Place;
+use zio_core::{Flags, Priority, QueueKind, Route, ZioType};
 
 const CPUS: [usize; 7] = [4, 8, 16, 32, 64, 128, 256];
 
@@ -88,6 +89,9 @@ fn print(config: &Config) -> String {
             }
         }
     }
+    if let Some(Threads { queues, threads }) = config.background_threads() {
+        lines += &format!("background {queues}x{threads}\n");
+    }
     lines + &format!("total {}\n", config.threads_max())
 }
 
@@ -102,7 +106,7 @@ fn table_of_a_server() {
          claim Issue 1x1\nclaim Interrupt 1x1\n\
          ioctl Issue 1x1\nioctl Interrupt 1x1\n\
          trim Issue 1x4\ntrim Interrupt 1x1\n\
-         total 217\n"
+         background 1x64\ntotal 281\n"
     );
 }
 
@@ -112,8 +116,10 @@ fn table_of_a_laptop() {
         assert_eq!(
             print(&Config::small(cpus)),
             format!(
-                "null Issue 1x1\nnull Interrupt 1x{interrupt}\nwrite Issue 1x{write}\ntotal {}\n",
-                1 + interrupt + write
+                "null Issue 1x1\nnull Interrupt 1x{interrupt}\nwrite Issue 1x{write}\n\
+                 background 1x{}\ntotal {}\n",
+                cpus.max(1),
+                1 + interrupt + write + cpus.max(1)
             ),
             "{cpus} CPUs"
         );
@@ -129,4 +135,93 @@ fn a_cell_can_be_changed_and_emptied() {
     );
     assert_eq!(config.threads(ZioType::Trim, QueueKind::Issue), None);
     assert_eq!(config.threads(ZioType::Claim, QueueKind::IssueHigh), of(1, 2));
+}
+
+#[test]
+fn batch_is_three_quarters_of_the_cpus() {
+    let expected = [3, 6, 12, 24, 48, 96, 192];
+    for (cpus, threads) in CPUS.into_iter().zip(expected) {
+        assert_eq!(Mode::Batch.threads(cpus), of(1, threads), "{cpus} CPUs");
+    }
+    assert_eq!(Mode::Batch.threads(1), of(1, 1));
+}
+
+#[test]
+fn table_of_2018() {
+    assert_eq!(
+        print(&Config::zfs_2018(16)),
+        "null Issue 1x1\nnull Interrupt 1x1\n\
+         read Issue 1x8\nread Interrupt 8x12\n\
+         write Issue 1x12\nwrite IssueHigh 1x5\nwrite Interrupt 8x12\nwrite InterruptHigh 1x5\n\
+         free Issue 8x12\nfree Interrupt 1x1\n\
+         claim Issue 1x1\nclaim Interrupt 1x1\n\
+         ioctl Issue 1x1\nioctl Interrupt 1x1\n\
+         total 325\n"
+    );
+}
+
+/// One line for each choice that differs from the one above it in more than the row.
+fn choices(config: &Config) -> String {
+    let mut lines = String::new();
+    for (ty, class, flags) in [
+        (ZioType::Read, Priority::SyncRead, Flags::empty()),
+        (ZioType::Read, Priority::Scrub, Flags::CANFAIL),
+        (ZioType::Read, Priority::Now, Flags::PROBE),
+        (ZioType::Write, Priority::AsyncWrite, Flags::empty()),
+        (ZioType::Write, Priority::SyncWrite, Flags::empty()),
+        (ZioType::Write, Priority::SyncWrite, Flags::CONFIG_WRITER),
+        (ZioType::Free, Priority::Now, Flags::empty()),
+        (ZioType::Trim, Priority::Trim, Flags::empty()),
+    ] {
+        for kind in [QueueKind::Issue, QueueKind::Interrupt] {
+            let route = Route::of_zio(ty, class, flags, kind, Place::Back);
+            let (queue, front) = config.destination(&route).expect("a queue");
+            let place = if front { " front" } else { "" };
+            lines += &format!("{} {class:?} {flags:?} {kind:?}: {queue}{place}\n", ty.name());
+        }
+    }
+    lines
+}
+
+#[test]
+fn type_priority_and_flags_choose_the_queue() {
+    assert_eq!(
+        choices(&Config::zfs(16)),
+        "read SyncRead Flags(0x0) Issue: zio-read-iss\n\
+         read SyncRead Flags(0x0) Interrupt: zio-read-int\n\
+         read Scrub Flags(CANFAIL) Issue: zio-bg\n\
+         read Scrub Flags(CANFAIL) Interrupt: zio-bg\n\
+         read Now Flags(PROBE) Issue: zio-null-iss\n\
+         read Now Flags(PROBE) Interrupt: zio-null-int\n\
+         write AsyncWrite Flags(0x0) Issue: zio-write-iss\n\
+         write AsyncWrite Flags(0x0) Interrupt: zio-write-int\n\
+         write SyncWrite Flags(0x0) Issue: zio-write-iss front\n\
+         write SyncWrite Flags(0x0) Interrupt: zio-write-int front\n\
+         write SyncWrite Flags(CONFIG_WRITER) Issue: zio-null-iss front\n\
+         write SyncWrite Flags(CONFIG_WRITER) Interrupt: zio-null-int front\n\
+         free Now Flags(0x0) Issue: zio-free-iss\n\
+         free Now Flags(0x0) Interrupt: zio-free-int\n\
+         trim Trim Flags(0x0) Issue: zio-bg\n\
+         trim Trim Flags(0x0) Interrupt: zio-bg\n"
+    );
+    assert_eq!(
+        choices(&Config::zfs_2018(16)),
+        "read SyncRead Flags(0x0) Issue: zio-read-iss\n\
+         read SyncRead Flags(0x0) Interrupt: zio-read-int\n\
+         read Scrub Flags(CANFAIL) Issue: zio-read-iss\n\
+         read Scrub Flags(CANFAIL) Interrupt: zio-read-int\n\
+         read Now Flags(PROBE) Issue: zio-null-iss\n\
+         read Now Flags(PROBE) Interrupt: zio-null-int\n\
+         write AsyncWrite Flags(0x0) Issue: zio-write-iss\n\
+         write AsyncWrite Flags(0x0) Interrupt: zio-write-int\n\
+         write SyncWrite Flags(0x0) Issue: zio-write-ish\n\
+         write SyncWrite Flags(0x0) Interrupt: zio-write-inh\n\
+         write SyncWrite Flags(CONFIG_WRITER) Issue: zio-null-iss front\n\
+         write SyncWrite Flags(CONFIG_WRITER) Interrupt: zio-null-int front\n\
+         free Now Flags(0x0) Issue: zio-free-iss\n\
+         free Now Flags(0x0) Interrupt: zio-free-int\n\
+         trim Trim Flags(0x0) Issue: zio-null-iss\n\
+         trim Trim Flags(0x0) Interrupt: zio-null-int\n"
+    );
+    assert_eq!(Config::empty(4).destination(&Route::back(ZioType::Read, QueueKind::Issue)), None);
 }

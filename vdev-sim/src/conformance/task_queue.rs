@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use zio_core::{QueueKind, Route, Task, TaskQueue, ZioType};
+use zio_core::{Priority, QueueKind, Route, Task, TaskQueue, ZioType};
 
 use super::{Check, Violation, ensure, run_checks};
 use crate::rng::Rng;
@@ -179,6 +179,10 @@ pub fn task_queue(make: impl Fn() -> QueueFixture) {
     }
 }
 
+/// Some that wait for somebody, and some of the background.
+const CLASSES: [Priority; 4] =
+    [Priority::Now, Priority::SyncWrite, Priority::Scrub, Priority::Trim];
+
 fn all_routes() -> Vec<Route> {
     let mut routes = Vec::new();
     for ty in ZioType::ALL {
@@ -195,7 +199,8 @@ fn runs_once(fixture: QueueFixture) -> Result<(), String> {
     let routes = all_routes();
     let jobs = routes.len() * 40;
     for (number, route) in routes.iter().cycle().take(jobs).enumerate() {
-        let route = Route { affinity: rng.next_u64() as u32, ..*route };
+        let class = CLASSES[rng.next_u64() as usize % CLASSES.len()];
+        let route = Route { affinity: rng.next_u64() as u32, class, ..*route };
         fixture.queue.dispatch(Job::idle(&seen, number as u64), route);
     }
     fixture.wait(&seen, jobs)?;

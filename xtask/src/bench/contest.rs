@@ -1,7 +1,7 @@
 //! A contest: ours and a baseline in turns, round by round, so that whatever
 //! else the machine does hits both.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use hdrhistogram::Histogram;
@@ -24,10 +24,15 @@ impl Round {
     /// Counts an operation that began at `since`; returns the time.
     pub(super) fn finished(&mut self, since: Instant) -> Instant {
         let now = Instant::now();
-        self.ops += 1;
-        let took = now.saturating_duration_since(since).as_nanos();
-        self.latencies_ns.saturating_record(u64::try_from(took).unwrap_or(LATENCY_NS_MAX));
+        self.took(now.saturating_duration_since(since));
         now
+    }
+
+    /// Counts an operation that took so long by the caller's measure.
+    pub(super) fn took(&mut self, time: Duration) {
+        self.ops += 1;
+        let took = u64::try_from(time.as_nanos()).unwrap_or(LATENCY_NS_MAX);
+        self.latencies_ns.saturating_record(took);
     }
 
     /// Is there time for another operation?
@@ -53,6 +58,9 @@ pub(super) enum Clock {
     /// CPU time of the process: for work of one thread, which then is the same
     /// whatever else the machine does.
     Cpu,
+    /// The latency that so many percent of a round's operations stay under: its
+    /// inverse counts as the speed.
+    Percentile(u8),
 }
 
 /// A side's figures: medians of its rounds, percentiles of all its operations.
@@ -78,8 +86,16 @@ pub(super) struct Outcome {
 
 struct Tally {
     clock: Clock,
-    rounds: Vec<(u64, Used)>,
+    rounds: Vec<RoundOver>,
     latencies_ns: Histogram<u64>,
+}
+
+/// What is kept of a round.
+struct RoundOver {
+    ops: u64,
+    used: Used,
+    /// By the clock of the contest.
+    seconds_per_op: f64,
 }
 
 impl Tally {
@@ -97,26 +113,27 @@ impl Tally {
         if round.ops == 0 {
             return Err(anyhow!("a round without a single operation"));
         }
+        let seconds_per_op = match self.clock {
+            Clock::Wall => used.wall.as_secs_f64() / round.ops as f64,
+            Clock::Cpu => used.cpu.as_secs_f64() / round.ops as f64,
+            Clock::Percentile(percent) => {
+                round.latencies_ns.value_at_percentile(percent.into()) as f64 / 1e9
+            }
+        };
         if !warm_up {
-            self.rounds.push((round.ops, used));
+            self.rounds.push(RoundOver { ops: round.ops, used, seconds_per_op });
             self.latencies_ns.add(&round.latencies_ns)?;
         }
         Ok(())
     }
 
     fn speeds(&self) -> impl Iterator<Item = f64> + '_ {
-        self.rounds.iter().map(|(ops, used)| {
-            let time = match self.clock {
-                Clock::Wall => used.wall,
-                Clock::Cpu => used.cpu,
-            };
-            *ops as f64 / time.as_secs_f64()
-        })
+        self.rounds.iter().map(|round| 1.0 / round.seconds_per_op)
     }
 
     fn side(&self) -> Side {
         let per_op = |of: fn(&Used) -> f64| {
-            median(self.rounds.iter().map(|(ops, used)| of(used) / *ops as f64).collect())
+            median(self.rounds.iter().map(|round| of(&round.used) / round.ops as f64).collect())
         };
         let at = |quantile| self.latencies_ns.value_at_quantile(quantile) as f64 / 1e3;
         Side {

@@ -18,7 +18,11 @@
 //! | `zero-detect-128k` | the all-zero test | the plain loop |
 //! | `aes-gcm-128k` | sealing by a kept key | the library called directly |
 //! | `queue-push-pop` | the device queue: enqueue, choose, complete | a tree behind a mutex |
-//! | `taskq-dispatch` | dispatch until the last task has run | rayon, as many threads |
+//! | `taskq-dispatch…` | 1, 2, 8 producers, from dispatch until the last task has run | rayon, as many threads |
+//! | `taskq-channel…` | the same with 1 and 8 producers | threads around a crossbeam channel |
+//! | `taskq-latency` | from dispatch until a sleeping worker runs the task | rayon |
+//! | `cpu-fairness` | how late two threads wake each ms during a scrub's sha256 and zstd on the background lane | the same work on as many plain threads |
+//! | `background-idle` | that work alone, on the background lane | the same |
 //!
 //! CPU, context switches and allocations are those of the whole process; a
 //! figure in ns/op is its CPU time. A write fills its buffer on both sides.

@@ -80,6 +80,8 @@ pub(super) enum Unit {
     NsPerOp,
     /// GB/s, for operations on so many bytes.
     GbPerSecond(usize),
+    /// Microseconds that so many percent of the latencies stay under: less is better.
+    PercentileUs(u8),
 }
 
 impl Unit {
@@ -89,12 +91,19 @@ impl Unit {
             Self::TasksPerSecond => "tasks/s",
             Self::NsPerOp => "ns/op",
             Self::GbPerSecond(_) => "GB/s",
+            Self::PercentileUs(50) => "p50 µs",
+            Self::PercentileUs(99) => "p99 µs",
+            Self::PercentileUs(_) => "µs",
         }
     }
 
     /// The clock to hold the contest by.
     pub(super) fn clock(self) -> Clock {
-        if self == Self::NsPerOp { Clock::Cpu } else { Clock::Wall }
+        match self {
+            Self::NsPerOp => Clock::Cpu,
+            Self::PercentileUs(percent) => Clock::Percentile(percent),
+            Self::Iops | Self::TasksPerSecond | Self::GbPerSecond(_) => Clock::Wall,
+        }
     }
 
     fn value(self, ops_per_s: f64) -> f64 {
@@ -102,6 +111,7 @@ impl Unit {
             Self::Iops | Self::TasksPerSecond => ops_per_s,
             Self::NsPerOp => 1e9 / ops_per_s,
             Self::GbPerSecond(bytes) => ops_per_s * bytes as f64 / 1e9,
+            Self::PercentileUs(_) => 1e6 / ops_per_s,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The rows, one file for each kind of work.
 
 mod checksum;
+mod fairness;
 mod handover;
 mod memory;
 mod queue;
@@ -22,7 +23,7 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 8] = [
+    let of_files: [&[&str]; 9] = [
         &reads::NAMES,
         &writes::NAMES,
         &[memory::NAME],
@@ -30,7 +31,8 @@ pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         &checksum::NAMES,
         &transform::NAMES,
         &[queue::NAME],
-        &[taskq::NAME],
+        &taskq::NAMES,
+        &fairness::NAMES,
     ];
     of_files.concat()
 });
@@ -89,5 +91,6 @@ pub(super) fn run(
     transform::run(&mut bench)?;
     queue::run(&mut bench)?;
     taskq::run(&mut bench)?;
+    fairness::run(&mut bench)?;
     Ok((bench.rows, target.map(|target| target.facts().clone())))
 }
