@@ -108,6 +108,13 @@ impl Class {
         }
     }
 
+    /// True if the class may have more than its share of a device that nobody else uses. Not
+    /// asynchronous writes, whose limit says that they are not wanted faster, nor trims, which
+    /// many devices stop for.
+    pub(crate) const fn may_grow(self) -> bool {
+        !matches!(self, Self::AsyncWrite | Self::Trim)
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }

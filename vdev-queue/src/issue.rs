@@ -15,6 +15,7 @@ use crate::request::{Flags, Id, Request};
 pub struct Ticket {
     pub(crate) class: Class,
     pub(crate) issued_ns: u64,
+    pub(crate) len_bytes: u64,
 }
 
 impl Ticket {

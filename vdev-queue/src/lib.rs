@@ -102,6 +102,7 @@ mod aggregate;
 mod arrivals;
 mod class;
 mod config;
+mod depth;
 mod issue;
 mod load;
 mod queue;
@@ -115,8 +116,8 @@ mod sync;
 
 pub use class::{Class, Kind, Order, PerClass};
 pub use config::{
-    Aggregation, AggregationLimits, BackgroundRules, ClassLimits, Config, ConfigError, Elevator,
-    HeadPosition, MinPass,
+    Aggregation, AggregationLimits, BackgroundRules, ClassLimits, Config, ConfigError, Depth,
+    DepthRules, Elevator, HeadPosition, MinPass,
 };
 pub use issue::{DeviceIo, Issue, Member, Members, Segment, Ticket};
 pub use load::{DirtyCurve, Load};

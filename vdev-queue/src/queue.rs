@@ -133,6 +133,8 @@ impl<T> Queue<T> {
     /// Takes the report that the device has finished an I/O of this queue, well or badly.
     pub fn complete(&mut self, ticket: Ticket, now_ns: u64) {
         self.advance(now_ns);
+        let something_waits = !self.waiting.is_empty();
+        self.slots.measure(&self.config, self.now_ns, ticket.len_bytes, something_waits);
         self.slots.completed(&self.config, ticket.class);
         let stats = &mut self.stats[ticket.class];
         stats.completed_total += 1;
@@ -227,6 +229,12 @@ impl<T> Queue<T> {
     /// I/Os of `class` that may be at the device under the present load and company.
     pub fn active_max(&self, class: Class) -> u32 {
         self.slots.max_now(&self.config, class)
+    }
+
+    /// I/Os that may be at the device now, all classes together: the setting, or what was found
+    /// by measuring (see [`Depth`](crate::Depth)).
+    pub fn depth(&self) -> u32 {
+        self.slots.depth()
     }
 
     /// Counters of one class.
@@ -357,11 +365,12 @@ impl<T> Queue<T> {
             HeadPosition::StartOfLast => first.offset_bytes(),
             HeadPosition::EndOfLast => last.end_bytes(),
         };
+        let len_bytes = last.end_bytes() - first.offset_bytes();
         Issue::Io(DeviceIo {
-            ticket: Ticket { class: choice.class, issued_ns: self.now_ns },
+            ticket: Ticket { class: choice.class, issued_ns: self.now_ns, len_bytes },
             kind: first.kind(),
             offset_bytes: first.offset_bytes(),
-            len_bytes: last.end_bytes() - first.offset_bytes(),
+            len_bytes,
             members,
         })
     }

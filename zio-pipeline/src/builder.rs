@@ -410,6 +410,7 @@ fn leaf_space(vdev: &Arc<dyn Vdev>, ashift: Option<u32>) -> Result<LeafSpace, Bu
 /// keeps to the limits it has everywhere.
 fn fast_leaf_queue() -> vdev_queue::Config {
     let mut config = vdev_queue::Config::default();
+    config.depth = vdev_queue::Depth::Fixed;
     for class in [Class::SyncRead, Class::SyncWrite, Class::AsyncRead] {
         config.classes[class].active_max = FAST_LEAF_ACTIVE_MAX;
     }
