@@ -45,6 +45,8 @@ pub struct Queue<T> {
     last_offset_bytes: u64,
     next_id: u64,
     now_ns: u64,
+    /// Nothing is overdue before; may be too early.
+    next_deadline_ns: u64,
     stats: PerClass<ClassStats>,
 }
 
@@ -83,6 +85,7 @@ impl<T> Queue<T> {
             last_offset_bytes: 0,
             next_id: 0,
             now_ns: 0,
+            next_deadline_ns: u64::MAX,
             stats: PerClass::default(),
         })
     }
@@ -195,6 +198,7 @@ impl<T> Queue<T> {
         let batches_changed = config.elevator.batch_ns_log2 != self.config.elevator.batch_ns_log2;
         self.config = config;
         self.slots.adjust(&self.config, self.load);
+        self.next_deadline_ns = 0;
         if batches_changed {
             self.sort_again();
         }
@@ -287,14 +291,25 @@ impl<T> Queue<T> {
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    fn choose(&self) -> Option<Choice> {
-        self.slots.choose(&self.config, self.waiting, |class| {
-            let deadline_ns = self.config.classes[class].deadline_ns;
-            let oldest = self.arrivals[class].oldest();
-            deadline_ns.zip(oldest).is_some_and(|(deadline_ns, (_, arrived_ns))| {
-                self.now_ns.saturating_sub(arrived_ns) >= deadline_ns
-            })
-        })
+    fn choose(&mut self) -> Option<Choice> {
+        let mut overdue = ClassSet::default();
+        if self.now_ns >= self.next_deadline_ns {
+            self.next_deadline_ns = u64::MAX;
+            for class in self.waiting.iter() {
+                let deadline_ns = self.deadline_ns(class).unwrap_or(u64::MAX);
+                self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
+                if self.now_ns >= deadline_ns {
+                    overdue.insert(class);
+                }
+            }
+        }
+        self.slots.choose(&self.config, self.waiting, overdue)
+    }
+
+    /// When the oldest request of a class is overdue; `None`: never.
+    fn deadline_ns(&self, class: Class) -> Option<u64> {
+        let (_, arrived_ns) = self.arrivals[class].oldest()?;
+        Some(arrived_ns.saturating_add(self.config.classes[class].deadline_ns?))
     }
 
     /// The request of an offset-ordered class whose turn it is.
@@ -384,6 +399,10 @@ impl<T> Queue<T> {
         let queued = &self.queued[slot as usize];
         let class = queued.class();
         self.arrivals[class].insert(queued.id.0, queued.arrived_ns, slot);
+        if let Some(age_ns) = self.config.classes[class].deadline_ns {
+            let deadline_ns = queued.arrived_ns.saturating_add(age_ns);
+            self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
+        }
         if let Some(key) = queued.sweep_key(self.config.elevator.batch_ns_log2) {
             self.sweeps[class].insert(Entry { key, slot });
         }

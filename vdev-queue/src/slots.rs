@@ -174,31 +174,28 @@ impl Slots {
         self.active_total < self.depth && self.active[class] < self.max_now(config, class)
     }
 
-    /// The class to issue from, of those that wait; `is_overdue` tells of each whether its oldest
-    /// request is past its deadline.
+    /// The class to issue from, of those that wait, of which some are `overdue`.
     pub(crate) fn choose(
         &self,
         config: &Config,
         waiting: ClassSet,
-        is_overdue: impl Fn(Class) -> bool,
+        overdue: ClassSet,
     ) -> Option<Choice> {
-        if waiting.is_empty() || self.active_total >= self.depth {
+        if self.active_total >= self.depth {
             return None;
         }
-        let below_max = |class: &Class| self.active[*class] < self.max_now(config, *class);
-        if !self.overdue_turn_taken {
-            let mut overdue =
-                waiting.iter_after(self.overdue_last).filter(|&class| is_overdue(class));
-            if let Some(class) = overdue.find(below_max) {
-                return Some(Choice { class, overdue: true });
-            }
+        let below_max = |class: Class| self.active[class] < self.max_now(config, class);
+        if !self.overdue_turn_taken
+            && let Some(class) = overdue.find_after(self.overdue_last, below_max)
+        {
+            return Some(Choice { class, overdue: true });
         }
-        let below_min = |class: &Class| self.active[*class] < self.min_now(config, *class);
+        let below_min = |class: Class| self.active[class] < self.min_now(config, class);
         let starved = match config.min_pass {
-            MinPass::BestFirst => waiting.iter().find(below_min),
-            MinPass::RoundRobin => waiting.iter_after(self.issued_last).find(below_min),
+            MinPass::BestFirst => waiting.find(below_min),
+            MinPass::RoundRobin => waiting.find_after(self.issued_last, below_min),
         };
-        let class = starved.or_else(|| waiting.iter().find(below_max))?;
+        let class = starved.or_else(|| waiting.find(below_max))?;
         Some(Choice { class, overdue: false })
     }
 
