@@ -21,10 +21,6 @@ pub(crate) struct Arrival {
 }
 
 impl Arrivals {
-    pub(crate) fn len(&self) -> usize {
-        self.live
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.live == 0
     }

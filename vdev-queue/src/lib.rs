@@ -103,6 +103,7 @@ mod arrivals;
 mod class;
 mod config;
 mod depth;
+mod histogram;
 mod issue;
 mod load;
 mod queue;
@@ -119,9 +120,10 @@ pub use config::{
     Aggregation, AggregationLimits, BackgroundRules, ClassLimits, Config, ConfigError, Depth,
     DepthRules, Elevator, HeadPosition, MinPass,
 };
+pub use histogram::Histogram;
 pub use issue::{DeviceIo, Issue, Member, Members, Segment, Ticket};
 pub use load::{DirtyCurve, Load};
 pub use queue::{Queue, Reprioritised};
 pub use request::{Flags, Id, Request, RequestError};
 pub use shared::SharedQueue;
-pub use stats::ClassStats;
+pub use stats::{ClassStats, Counters, Latencies};

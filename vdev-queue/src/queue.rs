@@ -1,5 +1,7 @@
 //! The queue itself.
 
+use std::sync::Arc;
+
 use slab::Slab;
 use smallvec::smallvec;
 
@@ -12,7 +14,7 @@ use crate::load::Load;
 use crate::queued::Queued;
 use crate::request::{Flags, Id, Request};
 use crate::slots::{Choice, Slots};
-use crate::stats::ClassStats;
+use crate::stats::{ClassStats, Counters};
 use crate::sweep::{Entry, Key, Place, Sweep};
 
 /// The I/O scheduler of one device.
@@ -47,7 +49,7 @@ pub struct Queue<T> {
     now_ns: u64,
     /// Nothing is overdue before; may be too early.
     next_deadline_ns: u64,
-    stats: PerClass<ClassStats>,
+    counters: Arc<Counters>,
 }
 
 /// What [`Queue::reprioritise`] did.
@@ -86,7 +88,7 @@ impl<T> Queue<T> {
             next_id: 0,
             now_ns: 0,
             next_deadline_ns: u64::MAX,
-            stats: PerClass::default(),
+            counters: Arc::new(Counters::new()),
         })
     }
 
@@ -139,9 +141,9 @@ impl<T> Queue<T> {
         let something_waits = !self.waiting.is_empty();
         self.slots.measure(&self.config, self.now_ns, ticket.len_bytes, something_waits);
         self.slots.completed(&self.config, ticket.class);
-        let stats = &mut self.stats[ticket.class];
-        stats.completed_total += 1;
-        stats.service_ns_total += self.now_ns.saturating_sub(ticket.issued_ns);
+        let since = |ns: u64| self.now_ns.saturating_sub(ns);
+        let counters = self.counters.of(ticket.class);
+        counters.completed(since(ticket.issued_ns), since(ticket.enqueued_ns));
     }
 
     /// Takes a queued request back. `None`: it is not queued (any more); if it was issued, the
@@ -149,7 +151,7 @@ impl<T> Queue<T> {
     pub fn cancel(&mut self, id: Id) -> Option<T> {
         let slot = self.find(id)?;
         let member = self.take(slot);
-        self.stats[member.request.class()].cancelled_total += 1;
+        self.counters.of(member.request.class()).cancelled_total.add(1);
         Some(member.payload)
     }
 
@@ -160,7 +162,7 @@ impl<T> Queue<T> {
         slots.sort_unstable_by_key(|&slot| self.queued[slot as usize].id);
         let members: Vec<_> = slots.into_iter().map(|slot| self.take(slot)).collect();
         for member in &members {
-            self.stats[member.request.class()].cancelled_total += 1;
+            self.counters.of(member.request.class()).cancelled_total.add(1);
         }
         members
     }
@@ -243,11 +245,13 @@ impl<T> Queue<T> {
 
     /// Counters of one class.
     pub fn stats(&self, class: Class) -> ClassStats {
-        ClassStats {
-            queued: self.arrivals[class].len(),
-            active: self.slots.active(class),
-            ..self.stats[class]
-        }
+        self.counters.stats(class)
+    }
+
+    /// The counters of all classes. Another thread may keep them and read them while this one
+    /// works with the queue.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 }
 
@@ -255,7 +259,7 @@ impl<T> Queue<T> {
 impl<T> Queue<T> {
     pub(crate) fn enqueue_as(&mut self, id: Id, request: Request, payload: T, now_ns: u64) {
         self.advance(now_ns);
-        self.stats[request.class()].enqueued_total += 1;
+        self.counters.of(request.class()).enqueued_total.add(1);
         let slot = self.queued.insert(Queued { id, request, arrived_ns: self.now_ns, payload });
         // A slab of 2^32 requests would fill 200 GiB.
         self.link(slot as u32);
@@ -275,7 +279,7 @@ impl<T> Queue<T> {
         now_ns: u64,
     ) -> Issue<T> {
         self.advance(now_ns);
-        self.stats[request.class()].enqueued_total += 1;
+        self.counters.of(request.class()).enqueued_total.add(1);
         let member = Member { id, request, enqueued_ns: self.now_ns, payload };
         let choice = Choice { class: request.class(), overdue: false };
         self.issue(choice, smallvec![member])
@@ -360,10 +364,10 @@ impl<T> Queue<T> {
     }
 
     fn issue(&mut self, choice: Choice, mut members: Members<T>) -> Issue<T> {
-        let stats = &mut self.stats[choice.class];
+        let counters = self.counters.of(choice.class);
         let (first, last) = match members.as_slice() {
             [only] if only.request.flags().contains(Flags::NODATA) => {
-                stats.unneeded_total += 1;
+                counters.unneeded_total.add(1);
                 return Issue::Unneeded(members.remove(0));
             }
             [first, .., last] => (first.request, last.request),
@@ -371,10 +375,11 @@ impl<T> Queue<T> {
             [] => unreachable!("an issue has the picked request at least"),
         };
         self.slots.issued(choice);
-        stats.issued_total += 1;
-        stats.merged_total += members.len() as u64 - 1;
+        counters.issued(members.len());
+        let mut enqueued_ns = u64::MAX;
         for member in &members {
-            stats.wait_ns_total += self.now_ns.saturating_sub(member.enqueued_ns);
+            enqueued_ns = enqueued_ns.min(member.enqueued_ns);
+            counters.waited(self.now_ns.saturating_sub(member.enqueued_ns));
         }
         self.last_offset_bytes = match self.config.elevator.head {
             HeadPosition::StartOfLast => first.offset_bytes(),
@@ -382,7 +387,7 @@ impl<T> Queue<T> {
         };
         let len_bytes = last.end_bytes() - first.offset_bytes();
         Issue::Io(DeviceIo {
-            ticket: Ticket { class: choice.class, issued_ns: self.now_ns, len_bytes },
+            ticket: Ticket { class: choice.class, enqueued_ns, issued_ns: self.now_ns, len_bytes },
             kind: first.kind(),
             offset_bytes: first.offset_bytes(),
             len_bytes,
@@ -407,6 +412,7 @@ impl<T> Queue<T> {
             self.sweeps[class].insert(Entry { key, slot });
         }
         self.waiting.insert(class);
+        self.counters.of(class).queued.add(1);
     }
 
     /// The reverse of `link`.
@@ -423,6 +429,7 @@ impl<T> Queue<T> {
 
     fn unlink_arrival(&mut self, class: Class, slot: u32) {
         self.arrivals[class].remove(self.queued[slot as usize].id.0);
+        self.counters.of(class).queued.subtract(1);
         if self.arrivals[class].is_empty() {
             self.waiting.remove(class);
         }

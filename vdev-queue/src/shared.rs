@@ -16,6 +16,7 @@
 //! and these have one order: if the combiner's came first, the thread's has seen it, and with it
 //! that the lock is free; if it came second, it has seen the flag.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -26,7 +27,7 @@ use crate::issue::{Issue, Member, Ticket};
 use crate::load::Load;
 use crate::queue::{Queue, Reprioritised};
 use crate::request::{Id, Request};
-use crate::stats::ClassStats;
+use crate::stats::{ClassStats, Counters};
 use crate::sync::{AtomicBool, AtomicU64, Guard, Lock};
 
 /// What the caller has to carry out, in order. Few without the heap.
@@ -64,6 +65,7 @@ pub enum Event<T> {
 pub struct SharedQueue<T> {
     core: Lock<Core<T>>,
     inbox: Inbox<T>,
+    counters: Arc<Counters>,
     next_id: Apart<AtomicU64>,
 }
 
@@ -94,8 +96,10 @@ impl<T> SharedQueue<T> {
     /// # Errors
     /// The relation that `config` breaks.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let queue = Queue::new(config)?;
         Ok(Self {
-            core: Lock::new(Core { queue: Queue::new(config)?, taken: Vec::new() }),
+            counters: Arc::clone(queue.counters()),
+            core: Lock::new(Core { queue, taken: Vec::new() }),
             inbox: Inbox { is_filled: AtomicBool::new(false), events: Lock::new(Vec::new()) },
             next_id: Apart(AtomicU64::new(0)),
         })
@@ -210,6 +214,12 @@ impl<T> SharedQueue<T> {
         config.validate()?;
         let (result, issues) = self.in_turn(|queue| queue.set_config(config));
         result.map(|()| issues)
+    }
+
+    /// Counters and latencies of all classes as they are, without a turn: nobody waits, and no
+    /// I/Os come out. A request that lies in the inbox is not counted yet.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Counters of all classes at one moment. Waits for its turn, and like every turn may

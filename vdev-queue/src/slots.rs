@@ -132,10 +132,6 @@ impl Slots {
         self.depth
     }
 
-    pub(crate) fn active(&self, class: Class) -> u32 {
-        self.active[class]
-    }
-
     pub(crate) fn active_total(&self) -> u32 {
         self.active_total
     }
