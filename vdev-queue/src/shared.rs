@@ -275,8 +275,9 @@ impl<T> SharedQueue<T> {
         if !self.inbox.is_filled.load(Ordering::Relaxed) {
             return;
         }
-        // The flag first: what arrives from now on raises it again.
-        self.inbox.is_filled.store(false, Ordering::Relaxed);
+        // The flag first: what arrives from now on raises it again. A read-modify-write, so that
+        // the one order of all of them is not broken.
+        self.inbox.is_filled.swap(false, Ordering::AcqRel);
         let mut taken = std::mem::take(&mut core.taken);
         std::mem::swap(&mut *self.inbox.events.lock(), &mut taken);
         core.apply(&mut taken, issues);

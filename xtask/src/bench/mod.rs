@@ -14,7 +14,12 @@
 //! | `read-8k-mem-qd32` | reads from memory through the pipeline | memcpy and fletcher4: the rest is the pipeline's own |
 //! | `handover…` | a root, a read, a device I/O, each handed over to the next | the same with a dispatch at each resumption |
 //! | `checksum-…` | the kernel for this CPU | the plain loop |
-//! | `queue-push-pop` | the device queue: enqueue, choose, complete | a tree behind a mutex |
+//! | `queue-push-pop…` | the device queue: enqueue, choose, complete | a tree behind a mutex |
+//! | `queue-contended` | eight threads, each request through one device queue | through a channel |
+//! | `seq-write-4k-merge` | sequential writes merged by the queue | the same, unmerged |
+//! | `scrub-vs-read` | reads at depth 4 beside a scrub, scheduled | both loads sent at once |
+//! | `scrub-vs-read-alone` | the same | the reads alone |
+//! | `scrub-vs-read-scrub` | the scrub beside these reads | both loads sent at once |
 //! | `taskq-dispatch` | dispatch until the last task has run | rayon, as many threads |
 //!
 //! CPU, context switches and allocations are those of the whole process; a
@@ -28,6 +33,7 @@ mod plan;
 mod random;
 mod report;
 mod rows;
+mod scheduled_file;
 mod table;
 mod target;
 mod usage;

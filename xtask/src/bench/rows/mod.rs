@@ -5,6 +5,7 @@ mod handover;
 mod memory;
 mod queue;
 mod reads;
+mod scheduled;
 mod taskq;
 mod writes;
 
@@ -19,17 +20,24 @@ use super::report::{Row, Unit};
 use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 18] = [
     reads::QD1,
     reads::QD32,
     reads::QD128,
     writes::SMALL,
     writes::LARGE,
+    scheduled::READS,
+    scheduled::READS_ALONE,
+    scheduled::SCRUB,
+    scheduled::SEQUENTIAL,
     memory::NAME,
     handover::QD1,
     handover::QD32,
     checksum::NAME,
+    queue::SHALLOW,
     queue::NAME,
+    queue::DEEP,
+    queue::CONTENDED,
     taskq::NAME,
 ];
 
@@ -71,7 +79,17 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<(Vec<Row>, Option<Facts>)> {
     let mut bench = Bench { plan, names, progress, rows: Vec::new() };
-    let on_disk = [reads::QD1, reads::QD32, reads::QD128, writes::SMALL, writes::LARGE];
+    let on_disk = [
+        reads::QD1,
+        reads::QD32,
+        reads::QD128,
+        writes::SMALL,
+        writes::LARGE,
+        scheduled::READS,
+        scheduled::READS_ALONE,
+        scheduled::SCRUB,
+        scheduled::SEQUENTIAL,
+    ];
     let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
         true => Some(Target::prepare(plan, device, progress)?),
         false => None,
@@ -80,6 +98,7 @@ pub(super) fn run(
         // Reads first: what is written to be read is written over afterwards.
         reads::run(&mut bench, target)?;
         writes::run(&mut bench, target)?;
+        scheduled::run(&mut bench, target)?;
     }
     memory::run(&mut bench)?;
     handover::run(&mut bench)?;
