@@ -1,6 +1,6 @@
 //! Ten thousand short lives of a queue in front of a device that takes its time, each from a
 //! seed: no limit is ever passed, no slot is idle while something could be issued, and nothing
-//! waits much longer than its deadline.
+//! that is past its deadline is passed by more often than by each other class and its due.
 //!
 //! `QUEUE_SEEDS=100000 cargo test -p vdev-queue --test simulation` for more of them;
 //! `QUEUE_SEED=n` for one.
@@ -10,7 +10,8 @@
 use std::collections::BTreeMap;
 
 use vdev_queue::{
-    Aggregation, Class, Config, Depth, DepthRules, Flags, Issue, Kind, Load, Queue, Request, Ticket,
+    Aggregation, Class, Config, Depth, DepthRules, Flags, Id, Issue, Kind, Load, Member, MinPass,
+    PerClass, Queue, Request, Ticket,
 };
 use vdev_sim::Rng;
 
@@ -29,6 +30,10 @@ struct Life {
     issued_total: u64,
     /// No I/O takes longer.
     service_ns_max: u64,
+    /// When each waiting request came, oldest first.
+    waiting: PerClass<BTreeMap<Id, u64>>,
+    /// I/Os of others issued while the class was overdue and had room.
+    passed_by: PerClass<u32>,
 }
 
 /// Settings at random, but such as somebody could have.
@@ -43,7 +48,7 @@ fn config(rng: &mut Rng) -> Config {
         limits.active_max += rng.below(4) as u32;
         limits.deadline_ns = Some((1 + rng.below(20)) * 100 * US);
     }
-    if rng.chance(500) && config.min_pass == vdev_queue::MinPass::RoundRobin {
+    if rng.chance(500) && config.min_pass == MinPass::RoundRobin {
         config.active_max = 1 + rng.below(12) as u32;
     }
     if let Depth::Measured(_) = config.depth {
@@ -64,7 +69,8 @@ fn request(rng: &mut Rng, class: Class) -> Request {
     };
     let optional = kind == Kind::Write && rng.chance(100);
     let flags = if optional { Flags::OPTIONAL | Flags::NODATA } else { Flags::empty() };
-    Request::new(kind, class, rng.below(64) * 4096, (1 + rng.below(3)) * 4096, flags).expect("valid")
+    Request::new(kind, class, rng.below(64) * 4096, (1 + rng.below(3)) * 4096, flags)
+        .expect("valid")
 }
 
 impl Life {
@@ -72,8 +78,16 @@ impl Life {
         let mut rng = Rng::new(seed);
         let queue = Queue::new(config(&mut rng)).expect("valid");
         let service_ns_max = (1 + rng.below(100)) * US;
-        let at_device = BTreeMap::new();
-        Self { queue, rng, now_ns: 0, at_device, issued_total: 0, service_ns_max }
+        Self {
+            queue,
+            rng,
+            now_ns: 0,
+            at_device: BTreeMap::new(),
+            issued_total: 0,
+            service_ns_max,
+            waiting: PerClass::default(),
+            passed_by: PerClass::default(),
+        }
     }
 
     /// Lets something happen.
@@ -84,7 +98,8 @@ impl Life {
                 let class = Class::ALL[self.rng.below(9) as usize];
                 for _ in 0..1 + self.rng.below(8) {
                     let request = request(&mut self.rng, class);
-                    self.queue.enqueue(request, class, self.now_ns);
+                    let id = self.queue.enqueue(request, class, self.now_ns);
+                    self.waiting[class].insert(id, self.now_ns);
                 }
             }
             5..=8 => self.end_one(),
@@ -107,28 +122,52 @@ impl Life {
     }
 
     fn issue(&mut self) {
-        while let Some(issue) = self.queue.poll_issue(self.now_ns) {
-            let Issue::Io(io) = issue else { continue };
-            for member in &io.members {
-                assert_eq!(member.payload, member.request.class());
-                self.in_time(member.payload, self.now_ns - member.enqueued_ns);
-            }
+        loop {
+            let overdue = self.overdue();
+            let Some(issue) = self.queue.poll_issue(self.now_ns) else { return };
+            let io = match issue {
+                Issue::Unneeded(member) => {
+                    self.leaves(&member);
+                    continue;
+                }
+                Issue::Io(io) => io,
+            };
+            io.members.iter().for_each(|member| self.leaves(member));
+            self.count_passed_by(io.ticket.class(), &overdue);
             self.issued_total += 1;
             let end_ns = self.now_ns + 1 + self.rng.below(self.service_ns_max);
             self.at_device.insert((end_ns, self.issued_total), io.ticket);
         }
     }
 
-    /// Past its deadline a request waits for its class to have room, then for its turn among
-    /// the overdue ones, each of which is followed by one of the ordinary choice, and for those
-    /// of its own class that are older. Each of these turns comes within one service time.
-    fn in_time(&self, class: Class, waited_ns: u64) {
-        let deadline_ns = self.queue.config().classes[class].deadline_ns.expect("set");
-        let turns = 2 * Class::COUNT as u64;
-        // A life has so few steps that no class has more than this waiting.
-        let older = STEPS * 8;
-        let bound_ns = deadline_ns + (older + 1) * turns * self.service_ns_max;
-        assert!(waited_ns <= bound_ns, "{class:?} waited {waited_ns} ns, bound {bound_ns}");
+    fn leaves(&mut self, member: &Member<Class>) {
+        assert_eq!(member.payload, member.request.class());
+        let arrived_ns = self.waiting[member.payload].remove(&member.id);
+        assert_eq!(arrived_ns, Some(member.enqueued_ns), "{:?} came out twice", member.id);
+    }
+
+    /// Classes whose oldest request is past its deadline, and which have room.
+    fn overdue(&self) -> Vec<Class> {
+        let is_overdue = |&class: &Class| {
+            let deadline_ns = self.queue.config().classes[class].deadline_ns.expect("set");
+            let oldest_ns = self.waiting[class].values().next();
+            oldest_ns.is_some_and(|oldest_ns| oldest_ns + deadline_ns <= self.now_ns)
+                && self.queue.stats(class).active < self.queue.active_max(class)
+        };
+        Class::ALL.into_iter().filter(is_overdue).collect()
+    }
+
+    /// An overdue class with room waits for the other overdue ones, each of which is followed
+    /// by one I/O of the ordinary choice; not for more.
+    fn count_passed_by(&mut self, issued: Class, overdue: &[Class]) {
+        for class in Class::ALL {
+            let passed_by = &mut self.passed_by[class];
+            *passed_by = match overdue.contains(&class) && class != issued {
+                true => *passed_by + 1,
+                false => 0,
+            };
+            assert!(*passed_by <= 2 * Class::COUNT as u32, "{class:?} is overdue and starves");
+        }
     }
 
     fn check(&self) {
@@ -142,8 +181,7 @@ impl Life {
                 let limit = config.classes[class].active_max;
                 assert!(stats.active <= limit, "{class:?}: {} of {limit}", stats.active);
             }
-            let has_room =
-                queue.active() < queue.depth() && stats.active < queue.active_max(class);
+            let has_room = queue.active() < queue.depth() && stats.active < queue.active_max(class);
             assert!(stats.queued == 0 || !has_room, "{class:?} waits and has room");
         }
     }
