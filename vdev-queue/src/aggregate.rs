@@ -52,6 +52,7 @@ impl<T> Walk<'_, T> {
 
         while let Some(prev) = self.sweep.prev(first)
             && members < self.limits.members_max
+            && self.reaches(prev, last)
             && self.joins(prev, first, prev, last)
         {
             first = prev;
@@ -70,6 +71,7 @@ impl<T> Walk<'_, T> {
         }
         while let Some(next) = self.sweep.next(last)
             && members < self.limits.members_max
+            && self.reaches(first, next)
             && self.joins(last, next, first, next)
         {
             last = next;
@@ -93,6 +95,14 @@ impl<T> Walk<'_, T> {
             }
         }
         Run { first, members, obliged_slot }
+    }
+
+    /// False if an I/O from `first` to `last` would be too long or in two batches, as far as the
+    /// sweep itself can tell: most neighbours are strangers, and are not looked up for this.
+    fn reaches(&self, first: Place, last: Place) -> bool {
+        let (first, last) = (self.sweep.get(first).key, self.sweep.get(last).key);
+        first.batch == last.batch
+            && last.offset_bytes - first.offset_bytes < self.limits.len_bytes_max
     }
 
     /// True if `left` and `right`, neighbours, may be in one I/O that reaches from `first` to

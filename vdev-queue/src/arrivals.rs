@@ -21,10 +21,6 @@ pub(crate) struct Arrival {
 }
 
 impl Arrivals {
-    pub(crate) fn len(&self) -> usize {
-        self.live
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.live == 0
     }
@@ -77,7 +73,15 @@ impl Arrivals {
         self.entries.iter().filter_map(|arrival| arrival.slot)
     }
 
+    /// Ids only grow, so an entry is at most as far behind the front as its id; exactly so far
+    /// while all requests are of this class.
     fn search(&self, id: u64) -> Result<usize, usize> {
+        let Some(front) = self.entries.front() else { return Err(0) };
+        let Some(ahead) = id.checked_sub(front.id) else { return Err(0) };
+        let guess = usize::try_from(ahead).unwrap_or(usize::MAX);
+        if self.entries.get(guess).is_some_and(|arrival| arrival.id == id) {
+            return Ok(guess);
+        }
         self.entries.binary_search_by_key(&id, |arrival| arrival.id)
     }
 }

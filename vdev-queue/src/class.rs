@@ -108,6 +108,13 @@ impl Class {
         }
     }
 
+    /// True if the class may have more than its share of a device that nobody else uses. Not
+    /// asynchronous writes, whose limit says that they are not wanted faster, nor trims, which
+    /// many devices stop for.
+    pub(crate) const fn may_grow(self) -> bool {
+        !matches!(self, Self::AsyncWrite | Self::Trim)
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -170,10 +177,15 @@ impl ClassSet {
         })
     }
 
-    /// The members in order, beginning with the one after `last` and going around.
-    pub(crate) fn iter_after(self, last: Class) -> impl Iterator<Item = Class> {
+    /// The first member of which `wanted` is true.
+    pub(crate) fn find(self, wanted: impl Fn(Class) -> bool) -> Option<Class> {
+        self.iter().find(|&class| wanted(class))
+    }
+
+    /// The same, beginning with the member after `last` and going around.
+    pub(crate) fn find_after(self, last: Class, wanted: impl Fn(Class) -> bool) -> Option<Class> {
         // `last` and everything before it come in the second half.
         let first_half = !((last.bit() << 1) - 1);
-        Self(self.0 & first_half).iter().chain(Self(self.0 & !first_half).iter())
+        Self(self.0 & first_half).find(&wanted).or_else(|| Self(self.0 & !first_half).find(wanted))
     }
 }

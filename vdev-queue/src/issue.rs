@@ -14,7 +14,10 @@ use crate::request::{Flags, Id, Request};
 #[must_use = "a ticket that is not given back to `complete` takes up a slot of the device for ever"]
 pub struct Ticket {
     pub(crate) class: Class,
+    /// When the first of its requests came.
+    pub(crate) enqueued_ns: u64,
     pub(crate) issued_ns: u64,
+    pub(crate) len_bytes: u64,
 }
 
 impl Ticket {
@@ -81,6 +84,23 @@ pub enum Segment<'a, T> {
     },
 }
 
+/// An element of the vectored call that carries a [`DeviceIo`] out.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a, T> {
+    /// The member's own buffer.
+    Data(&'a Member<T>),
+    /// So many bytes from the page of zeros.
+    Zeros {
+        /// At most a page.
+        len_bytes: u64,
+    },
+    /// So many bytes to the scratch page, whose content nobody reads.
+    Scratch {
+        /// At most a page.
+        len_bytes: u64,
+    },
+}
+
 impl<T> DeviceIo<T> {
     /// True if more than one request is served.
     pub fn is_aggregate(&self) -> bool {
@@ -101,6 +121,30 @@ impl<T> DeviceIo<T> {
                 Segment::Data(member)
             };
             gap.into_iter().chain([piece])
+        })
+    }
+}
+
+impl<T> DeviceIo<T> {
+    /// The segments as elements of one vectored call for a caller with one page of zeros and one
+    /// scratch page of `page_bytes` each: longer padding and gaps come as several pieces of the
+    /// same page. Nothing is copied, however the requests lie.
+    ///
+    /// # Panics
+    /// If `page_bytes` is 0.
+    pub fn pieces(&self, page_bytes: u64) -> impl Iterator<Item = Piece<'_, T>> {
+        assert!(page_bytes > 0, "a page of no bytes holds nothing");
+        self.segments().flat_map(move |segment| {
+            let (data, len_bytes, is_gap) = match segment {
+                Segment::Data(member) => (Some(Piece::Data(member)), 0, false),
+                Segment::Zeros(member) => (None, member.request.len_bytes(), false),
+                Segment::Gap { len_bytes, .. } => (None, len_bytes, true),
+            };
+            let cuts = (0..len_bytes.div_ceil(page_bytes)).map(move |page| {
+                let len_bytes = page_bytes.min(len_bytes - page * page_bytes);
+                if is_gap { Piece::Scratch { len_bytes } } else { Piece::Zeros { len_bytes } }
+            });
+            data.into_iter().chain(cuts)
         })
     }
 }

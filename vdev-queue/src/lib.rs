@@ -55,13 +55,18 @@
 //! by an elevator: upwards from the last I/O, then around, within batches of half a second.
 //!
 //! **Merging.** Neighbours in one class leave as one [`DeviceIo`] whose members' buffers are the
-//! pieces of one vectored call; nothing is copied. Reads bridge small gaps. Optional writes
-//! ([`Flags::OPTIONAL`], padding) are written where they join two others and dropped where not.
+//! pieces of one vectored call; nothing is copied. Reads bridge small gaps, which land in a
+//! scratch page. Optional writes ([`Flags::OPTIONAL`], padding) are written where they join two
+//! others, from a page of zeros, and dropped where not. See [`DeviceIo::pieces`].
 //! After an error, enqueue each member again with [`Request::alone`], so that one bad sector
 //! fails one request.
 //!
 //! **Deadlines.** A request older than its class's deadline makes its class take turns with the
 //! ordinary choice. So nothing starves, and nothing that is late crowds out the rest.
+//!
+//! **Depth.** How many I/Os the device gets is measured: more as long as it then does more, fewer
+//! as long as it does not do less ([`DepthRules`]). The limits of the classes go with it. What
+//! the device does not need waits here, where the best can still be chosen, moved and cancelled.
 //!
 //! # Which settings
 //!
@@ -102,6 +107,8 @@ mod aggregate;
 mod arrivals;
 mod class;
 mod config;
+mod depth;
+mod histogram;
 mod issue;
 mod load;
 mod queue;
@@ -115,12 +122,13 @@ mod sync;
 
 pub use class::{Class, Kind, Order, PerClass};
 pub use config::{
-    Aggregation, AggregationLimits, BackgroundRules, ClassLimits, Config, ConfigError, Elevator,
-    HeadPosition, MinPass,
+    Aggregation, AggregationLimits, BackgroundRules, ClassLimits, Config, ConfigError, Depth,
+    DepthRules, Elevator, HeadPosition, MinPass,
 };
-pub use issue::{DeviceIo, Issue, Member, Members, Segment, Ticket};
+pub use histogram::Histogram;
+pub use issue::{DeviceIo, Issue, Member, Members, Piece, Segment, Ticket};
 pub use load::{DirtyCurve, Load};
 pub use queue::{Queue, Reprioritised};
 pub use request::{Flags, Id, Request, RequestError};
 pub use shared::SharedQueue;
-pub use stats::ClassStats;
+pub use stats::{ClassStats, Counters, Latencies};

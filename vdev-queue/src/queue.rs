@@ -1,5 +1,7 @@
 //! The queue itself.
 
+use std::sync::Arc;
+
 use slab::Slab;
 use smallvec::smallvec;
 
@@ -12,7 +14,7 @@ use crate::load::Load;
 use crate::queued::Queued;
 use crate::request::{Flags, Id, Request};
 use crate::slots::{Choice, Slots};
-use crate::stats::ClassStats;
+use crate::stats::{ClassStats, Counters};
 use crate::sweep::{Entry, Key, Place, Sweep};
 
 /// The I/O scheduler of one device.
@@ -45,7 +47,9 @@ pub struct Queue<T> {
     last_offset_bytes: u64,
     next_id: u64,
     now_ns: u64,
-    stats: PerClass<ClassStats>,
+    /// Nothing is overdue before; may be too early.
+    next_deadline_ns: u64,
+    counters: Arc<Counters>,
 }
 
 /// What [`Queue::reprioritise`] did.
@@ -83,7 +87,8 @@ impl<T> Queue<T> {
             last_offset_bytes: 0,
             next_id: 0,
             now_ns: 0,
-            stats: PerClass::default(),
+            next_deadline_ns: u64::MAX,
+            counters: Arc::new(Counters::new()),
         })
     }
 
@@ -133,10 +138,12 @@ impl<T> Queue<T> {
     /// Takes the report that the device has finished an I/O of this queue, well or badly.
     pub fn complete(&mut self, ticket: Ticket, now_ns: u64) {
         self.advance(now_ns);
+        let something_waits = !self.waiting.is_empty();
+        self.slots.measure(&self.config, self.now_ns, ticket.len_bytes, something_waits);
         self.slots.completed(&self.config, ticket.class);
-        let stats = &mut self.stats[ticket.class];
-        stats.completed_total += 1;
-        stats.service_ns_total += self.now_ns.saturating_sub(ticket.issued_ns);
+        let since = |ns: u64| self.now_ns.saturating_sub(ns);
+        let counters = self.counters.of(ticket.class);
+        counters.completed(since(ticket.issued_ns), since(ticket.enqueued_ns));
     }
 
     /// Takes a queued request back. `None`: it is not queued (any more); if it was issued, the
@@ -144,7 +151,7 @@ impl<T> Queue<T> {
     pub fn cancel(&mut self, id: Id) -> Option<T> {
         let slot = self.find(id)?;
         let member = self.take(slot);
-        self.stats[member.request.class()].cancelled_total += 1;
+        self.counters.of(member.request.class()).cancelled_total.add(1);
         Some(member.payload)
     }
 
@@ -155,7 +162,7 @@ impl<T> Queue<T> {
         slots.sort_unstable_by_key(|&slot| self.queued[slot as usize].id);
         let members: Vec<_> = slots.into_iter().map(|slot| self.take(slot)).collect();
         for member in &members {
-            self.stats[member.request.class()].cancelled_total += 1;
+            self.counters.of(member.request.class()).cancelled_total.add(1);
         }
         members
     }
@@ -193,6 +200,7 @@ impl<T> Queue<T> {
         let batches_changed = config.elevator.batch_ns_log2 != self.config.elevator.batch_ns_log2;
         self.config = config;
         self.slots.adjust(&self.config, self.load);
+        self.next_deadline_ns = 0;
         if batches_changed {
             self.sort_again();
         }
@@ -229,13 +237,21 @@ impl<T> Queue<T> {
         self.slots.max_now(&self.config, class)
     }
 
+    /// I/Os that may be at the device now, all classes together: the setting, or what was found
+    /// by measuring (see [`Depth`](crate::Depth)).
+    pub fn depth(&self) -> u32 {
+        self.slots.depth()
+    }
+
     /// Counters of one class.
     pub fn stats(&self, class: Class) -> ClassStats {
-        ClassStats {
-            queued: self.arrivals[class].len(),
-            active: self.slots.active(class),
-            ..self.stats[class]
-        }
+        self.counters.stats(class)
+    }
+
+    /// The counters of all classes. Another thread may keep them and read them while this one
+    /// works with the queue.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 }
 
@@ -243,7 +259,7 @@ impl<T> Queue<T> {
 impl<T> Queue<T> {
     pub(crate) fn enqueue_as(&mut self, id: Id, request: Request, payload: T, now_ns: u64) {
         self.advance(now_ns);
-        self.stats[request.class()].enqueued_total += 1;
+        self.counters.of(request.class()).enqueued_total.add(1);
         let slot = self.queued.insert(Queued { id, request, arrived_ns: self.now_ns, payload });
         // A slab of 2^32 requests would fill 200 GiB.
         self.link(slot as u32);
@@ -263,7 +279,7 @@ impl<T> Queue<T> {
         now_ns: u64,
     ) -> Issue<T> {
         self.advance(now_ns);
-        self.stats[request.class()].enqueued_total += 1;
+        self.counters.of(request.class()).enqueued_total.add(1);
         let member = Member { id, request, enqueued_ns: self.now_ns, payload };
         let choice = Choice { class: request.class(), overdue: false };
         self.issue(choice, smallvec![member])
@@ -279,14 +295,25 @@ impl<T> Queue<T> {
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    fn choose(&self) -> Option<Choice> {
-        self.slots.choose(&self.config, self.waiting, |class| {
-            let deadline_ns = self.config.classes[class].deadline_ns;
-            let oldest = self.arrivals[class].oldest();
-            deadline_ns.zip(oldest).is_some_and(|(deadline_ns, (_, arrived_ns))| {
-                self.now_ns.saturating_sub(arrived_ns) >= deadline_ns
-            })
-        })
+    fn choose(&mut self) -> Option<Choice> {
+        let mut overdue = ClassSet::default();
+        if self.now_ns >= self.next_deadline_ns {
+            self.next_deadline_ns = u64::MAX;
+            for class in self.waiting.iter() {
+                let deadline_ns = self.deadline_ns(class).unwrap_or(u64::MAX);
+                self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
+                if self.now_ns >= deadline_ns {
+                    overdue.insert(class);
+                }
+            }
+        }
+        self.slots.choose(&self.config, self.waiting, overdue)
+    }
+
+    /// When the oldest request of a class is overdue; `None`: never.
+    fn deadline_ns(&self, class: Class) -> Option<u64> {
+        let (_, arrived_ns) = self.arrivals[class].oldest()?;
+        Some(arrived_ns.saturating_add(self.config.classes[class].deadline_ns?))
     }
 
     /// The request of an offset-ordered class whose turn it is.
@@ -337,10 +364,10 @@ impl<T> Queue<T> {
     }
 
     fn issue(&mut self, choice: Choice, mut members: Members<T>) -> Issue<T> {
-        let stats = &mut self.stats[choice.class];
+        let counters = self.counters.of(choice.class);
         let (first, last) = match members.as_slice() {
             [only] if only.request.flags().contains(Flags::NODATA) => {
-                stats.unneeded_total += 1;
+                counters.unneeded_total.add(1);
                 return Issue::Unneeded(members.remove(0));
             }
             [first, .., last] => (first.request, last.request),
@@ -348,20 +375,22 @@ impl<T> Queue<T> {
             [] => unreachable!("an issue has the picked request at least"),
         };
         self.slots.issued(choice);
-        stats.issued_total += 1;
-        stats.merged_total += members.len() as u64 - 1;
+        counters.issued(members.len());
+        let mut enqueued_ns = u64::MAX;
         for member in &members {
-            stats.wait_ns_total += self.now_ns.saturating_sub(member.enqueued_ns);
+            enqueued_ns = enqueued_ns.min(member.enqueued_ns);
+            counters.waited(self.now_ns.saturating_sub(member.enqueued_ns));
         }
         self.last_offset_bytes = match self.config.elevator.head {
             HeadPosition::StartOfLast => first.offset_bytes(),
             HeadPosition::EndOfLast => last.end_bytes(),
         };
+        let len_bytes = last.end_bytes() - first.offset_bytes();
         Issue::Io(DeviceIo {
-            ticket: Ticket { class: choice.class, issued_ns: self.now_ns },
+            ticket: Ticket { class: choice.class, enqueued_ns, issued_ns: self.now_ns, len_bytes },
             kind: first.kind(),
             offset_bytes: first.offset_bytes(),
-            len_bytes: last.end_bytes() - first.offset_bytes(),
+            len_bytes,
             members,
         })
     }
@@ -375,10 +404,15 @@ impl<T> Queue<T> {
         let queued = &self.queued[slot as usize];
         let class = queued.class();
         self.arrivals[class].insert(queued.id.0, queued.arrived_ns, slot);
+        if let Some(age_ns) = self.config.classes[class].deadline_ns {
+            let deadline_ns = queued.arrived_ns.saturating_add(age_ns);
+            self.next_deadline_ns = self.next_deadline_ns.min(deadline_ns);
+        }
         if let Some(key) = queued.sweep_key(self.config.elevator.batch_ns_log2) {
             self.sweeps[class].insert(Entry { key, slot });
         }
         self.waiting.insert(class);
+        self.counters.of(class).queued.add(1);
     }
 
     /// The reverse of `link`.
@@ -395,6 +429,7 @@ impl<T> Queue<T> {
 
     fn unlink_arrival(&mut self, class: Class, slot: u32) {
         self.arrivals[class].remove(self.queued[slot as usize].id.0);
+        self.counters.of(class).queued.subtract(1);
         if self.arrivals[class].is_empty() {
             self.waiting.remove(class);
         }

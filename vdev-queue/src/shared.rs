@@ -11,11 +11,12 @@
 //!                                              free: ────────────────────────────┴──────────┘
 //! ```
 //!
-//! **Why nothing is left lying.** A thread writes the inbox's flag and then tries the lock; a
-//! combiner lets the lock go and then reads the flag. With a sequentially consistent fence
-//! between the two steps on both sides, they cannot both miss: either the first finds the lock
-//! free, or the second sees the flag.
+//! **Why nothing is left lying.** A thread raises the inbox's flag and then tries the lock; a
+//! combiner lets the lock go and then reads the flag. Both touch the flag by a read-modify-write,
+//! and these have one order: if the combiner's came first, the thread's has seen it, and with it
+//! that the lock is free; if it came second, it has seen the flag.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -26,8 +27,8 @@ use crate::issue::{Issue, Member, Ticket};
 use crate::load::Load;
 use crate::queue::{Queue, Reprioritised};
 use crate::request::{Id, Request};
-use crate::stats::ClassStats;
-use crate::sync::{AtomicBool, AtomicU64, Guard, Lock, fence};
+use crate::stats::{ClassStats, Counters};
+use crate::sync::{AtomicBool, AtomicU64, Guard, Lock};
 
 /// What the caller has to carry out, in order. Few without the heap.
 ///
@@ -64,6 +65,7 @@ pub enum Event<T> {
 pub struct SharedQueue<T> {
     core: Lock<Core<T>>,
     inbox: Inbox<T>,
+    counters: Arc<Counters>,
     next_id: Apart<AtomicU64>,
 }
 
@@ -75,7 +77,8 @@ struct Apart<V>(V);
 #[derive(Debug)]
 #[repr(align(128))]
 struct Inbox<T> {
-    /// True while `events` is not empty. Written with `events` locked.
+    /// True if `events` may hold something that nobody has taken. Raised after `events` was
+    /// filled, lowered before it is emptied.
     is_filled: AtomicBool,
     events: Lock<Vec<Event<T>>>,
 }
@@ -93,8 +96,10 @@ impl<T> SharedQueue<T> {
     /// # Errors
     /// The relation that `config` breaks.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let queue = Queue::new(config)?;
         Ok(Self {
-            core: Lock::new(Core { queue: Queue::new(config)?, taken: Vec::new() }),
+            counters: Arc::clone(queue.counters()),
+            core: Lock::new(Core { queue, taken: Vec::new() }),
             inbox: Inbox { is_filled: AtomicBool::new(false), events: Lock::new(Vec::new()) },
             next_id: Apart(AtomicU64::new(0)),
         })
@@ -117,14 +122,28 @@ impl<T> SharedQueue<T> {
     #[must_use = "these I/Os are not carried out by themselves"]
     pub fn submit_as(&self, id: Id, request: Request, payload: T, now_ns: u64) -> Issues<T> {
         let mut issues = Issues::new();
-        if let Some(mut core) = self.core.try_lock() {
-            self.take_inbox(&mut core, &mut issues);
-            core.submit(id, request, payload, now_ns, &mut issues);
-        } else {
-            self.leave([Event::Submit { id, request, payload, now_ns }]);
-        }
-        self.settle(&mut issues);
+        self.submit_into(id, request, payload, now_ns, &mut issues);
         issues
+    }
+
+    /// The same as [`submit_as`](Self::submit_as) with room of the caller's for what is to be
+    /// carried out: it is added to `issues`, and need not be moved.
+    pub fn submit_into(
+        &self,
+        id: Id,
+        request: Request,
+        payload: T,
+        now_ns: u64,
+        issues: &mut Issues<T>,
+    ) {
+        if let Some(mut core) = self.core.try_lock() {
+            self.take_inbox(&mut core, issues);
+            core.submit(id, request, payload, now_ns, issues);
+            drop(core);
+            self.leave_turn(issues);
+        } else {
+            self.leave_events([Event::Submit { id, request, payload, now_ns }], issues);
+        }
     }
 
     /// Takes the report that the device has finished an I/O.
@@ -134,10 +153,11 @@ impl<T> SharedQueue<T> {
         if let Some(mut core) = self.core.try_lock() {
             self.take_inbox(&mut core, &mut issues);
             core.complete(ticket, now_ns, &mut issues);
+            drop(core);
+            self.leave_turn(&mut issues);
         } else {
-            self.leave([Event::Complete { ticket, now_ns }]);
+            self.leave_events([Event::Complete { ticket, now_ns }], &mut issues);
         }
-        self.settle(&mut issues);
         issues
     }
 
@@ -146,14 +166,20 @@ impl<T> SharedQueue<T> {
     #[must_use = "these I/Os are not carried out by themselves"]
     pub fn apply(&self, events: &mut Vec<Event<T>>) -> Issues<T> {
         let mut issues = Issues::new();
-        if let Some(mut core) = self.core.try_lock() {
-            self.take_inbox(&mut core, &mut issues);
-            core.apply(events, &mut issues);
-        } else {
-            self.leave(events.drain(..));
-        }
-        self.settle(&mut issues);
+        self.apply_into(events, &mut issues);
         issues
+    }
+
+    /// The same as [`apply`](Self::apply), adding to `issues`.
+    pub fn apply_into(&self, events: &mut Vec<Event<T>>, issues: &mut Issues<T>) {
+        if let Some(mut core) = self.core.try_lock() {
+            self.take_inbox(&mut core, issues);
+            core.apply(events, issues);
+            drop(core);
+            self.leave_turn(issues);
+        } else {
+            self.leave_events(events.drain(..), issues);
+        }
     }
 
     /// Takes a queued request back; see [`Queue::cancel`]. Waits for its turn.
@@ -190,6 +216,12 @@ impl<T> SharedQueue<T> {
         result.map(|()| issues)
     }
 
+    /// Counters and latencies of all classes as they are, without a turn: nobody waits, and no
+    /// I/Os come out. A request that lies in the inbox is not counted yet.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
     /// Counters of all classes at one moment. Waits for its turn, and like every turn may
     /// find events in the inbox and issues to be carried out.
     #[must_use = "these I/Os are not carried out by themselves"]
@@ -207,28 +239,35 @@ impl<T> SharedQueue<T> {
         let answer = step(&mut core.queue);
         core.poll(&mut issues);
         drop(core);
-        self.settle(&mut issues);
+        self.leave_turn(&mut issues);
         (answer, issues)
     }
 
-    fn leave(&self, new: impl IntoIterator<Item = Event<T>>) {
-        let mut events = self.inbox.events.lock();
-        events.extend(new);
-        self.inbox.is_filled.store(!events.is_empty(), Ordering::Relaxed);
+    /// To be called after each turn, when the queue is free again.
+    fn leave_turn(&self, issues: &mut Issues<T>) {
+        if self.inbox.is_filled.fetch_or(false, Ordering::AcqRel) {
+            self.help(issues);
+        }
     }
 
-    /// To be called after each turn and each leaving of events: sees to it that none is left
-    /// lying. See the module's page for the argument.
-    fn settle(&self, issues: &mut Issues<T>) {
+    /// Leaves events with whoever is inside, and sees to it that they are not left lying.
+    fn leave_events(&self, new: impl IntoIterator<Item = Event<T>>, issues: &mut Issues<T>) {
+        self.inbox.events.lock().extend(new);
+        self.inbox.is_filled.swap(true, Ordering::AcqRel);
+        self.help(issues);
+    }
+
+    /// Takes the inbox along, if nobody else is there to do it.
+    fn help(&self, issues: &mut Issues<T>) {
         loop {
-            fence(Ordering::SeqCst);
-            if !self.inbox.is_filled.load(Ordering::Relaxed) {
-                return;
-            }
             let Some(mut core) = self.core.try_lock() else {
                 return;
             };
             self.take_inbox(&mut core, issues);
+            drop(core);
+            if !self.inbox.is_filled.fetch_or(false, Ordering::AcqRel) {
+                return;
+            }
         }
     }
 
@@ -236,12 +275,11 @@ impl<T> SharedQueue<T> {
         if !self.inbox.is_filled.load(Ordering::Relaxed) {
             return;
         }
+        // The flag first: what arrives from now on raises it again. A read-modify-write, so that
+        // the one order of all of them is not broken.
+        self.inbox.is_filled.swap(false, Ordering::AcqRel);
         let mut taken = std::mem::take(&mut core.taken);
-        {
-            let mut events = self.inbox.events.lock();
-            std::mem::swap(&mut *events, &mut taken);
-            self.inbox.is_filled.store(false, Ordering::Relaxed);
-        }
+        std::mem::swap(&mut *self.inbox.events.lock(), &mut taken);
         core.apply(&mut taken, issues);
         core.taken = taken;
     }
@@ -271,8 +309,12 @@ impl<T> Core<T> {
 
     /// All events first, then the choice among all of them.
     fn apply(&mut self, events: &mut Vec<Event<T>>, issues: &mut Issues<T>) {
-        for event in events.drain(..) {
+        let mut events = events.drain(..);
+        while let Some(event) = events.next() {
             match event {
+                Event::Submit { id, request, payload, now_ns } if events.len() == 0 => {
+                    return self.submit(id, request, payload, now_ns, issues);
+                }
                 Event::Submit { id, request, payload, now_ns } => {
                     self.queue.enqueue_as(id, request, payload, now_ns);
                 }

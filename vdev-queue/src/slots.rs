@@ -2,7 +2,8 @@
 //! a class (spec 4.3 and the class rules of 4.8).
 
 use crate::class::{Class, ClassSet, PerClass};
-use crate::config::{Config, MinPass};
+use crate::config::{Config, Depth, MinPass};
+use crate::depth::DepthSearch;
 use crate::load::Load;
 
 /// What is at the device now, class by class.
@@ -15,14 +16,32 @@ pub(crate) struct Slots {
     /// Background I/Os that may still be issued, or, with no interactive I/O at the device, that
     /// have ended since.
     credit: u32,
-    /// Limit of asynchronous writes under the present load.
-    async_write_max: u32,
+    /// I/Os at the device at most.
+    depth: u32,
+    /// What finds `depth`; `None` where it is a setting.
+    search: Option<DepthSearch>,
+    load: Load,
+    /// Limits of the classes under the present load and depth, background rules apart.
+    limits: PerClass<Limits>,
+    /// The class that has the device to itself, and how many of its I/Os have ended since.
+    solo: (Class, u32),
     issued_last: Class,
     /// The last issue was made because it was overdue; the ordinary choice has the next.
     overdue_turn_taken: bool,
     /// Overdue classes take their turns in rotation.
     overdue_last: Class,
 }
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
+    min: u32,
+    max: u32,
+}
+
+/// I/Os of a class alone at the device that must end for its limit to grow by one. By eye: a
+/// limit of 32 takes a hard disk two seconds, so a read that comes now and then does not meet
+/// it, and other devices some milliseconds.
+const SOLO_COMPLETIONS_PER_SLOT: u32 = 8;
 
 /// A class to issue from, and why it.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +60,11 @@ impl Slots {
             active_total: 0,
             interactive_active: 0,
             credit: 0,
-            async_write_max: 0,
+            depth: config.active_max,
+            search: None,
+            load,
+            limits: PerClass::default(),
+            solo: (last, 0),
             issued_last: last,
             overdue_turn_taken: false,
             overdue_last: last,
@@ -52,14 +75,61 @@ impl Slots {
 
     /// Takes a new load or configuration into account.
     pub(crate) fn adjust(&mut self, config: &Config, load: Load) {
-        let limits = config.classes[Class::AsyncWrite];
-        self.async_write_max = config.dirty_curve.map_or(limits.active_max, |curve| {
-            curve.limit(load, limits.active_min, limits.active_max)
+        self.load = load;
+        match (config.depth, &mut self.search) {
+            (Depth::Fixed, search) => *search = None,
+            (Depth::Measured(rules), Some(search)) => search.adjust(rules, config.active_max),
+            (Depth::Measured(rules), search) => {
+                *search = Some(DepthSearch::new(rules, config.active_max));
+            }
+        }
+        self.take_depth(config);
+    }
+
+    /// An I/O ended, or is about to be taken off the counts: the depth may change.
+    pub(crate) fn measure(
+        &mut self,
+        config: &Config,
+        now_ns: u64,
+        len_bytes: u64,
+        something_waits: bool,
+    ) {
+        let Some(search) = &mut self.search else { return };
+        let pressed = something_waits && self.active_total >= self.depth;
+        search.completed(now_ns, len_bytes, pressed);
+        if search.depth() != self.depth {
+            self.take_depth(config);
+        }
+    }
+
+    fn take_depth(&mut self, config: &Config) {
+        self.depth = self.search.as_ref().map_or(config.active_max, DepthSearch::depth);
+        self.limits = PerClass::from_fn(|class| {
+            let shipped = config.classes[class];
+            let (min, mut max) = (shipped.active_min, self.scaled(config, shipped.active_max));
+            let Some(curve) = config.dirty_curve.filter(|_| class == Class::AsyncWrite) else {
+                return Limits { min, max: max.max(min) };
+            };
+            max = curve.limit(self.load, min, max.max(min));
+            let is_sure = self.search.is_some() && self.load.dirty_bytes_max > 0;
+            Limits { min: if is_sure { min.max(max.min(self.depth / 2)) } else { min }, max }
         });
     }
 
-    pub(crate) fn active(&self, class: Class) -> u32 {
-        self.active[class]
+    /// A limit made for the depth to begin with, at the present depth.
+    fn scaled(&self, config: &Config, limit: u32) -> u32 {
+        match config.depth {
+            Depth::Fixed => limit,
+            Depth::Measured(rules) => {
+                let scaled = u64::from(limit) * u64::from(self.depth) / u64::from(rules.start);
+                // Not above the depth, a u32.
+                scaled.clamp(1, u64::from(self.depth)) as u32
+            }
+        }
+    }
+
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth
     }
 
     pub(crate) fn active_total(&self) -> u32 {
@@ -68,64 +138,60 @@ impl Slots {
 
     /// Active I/Os up to which `class` is served in the first pass.
     fn min_now(&self, config: &Config, class: Class) -> u32 {
-        let limits = config.classes[class];
+        let min = self.limits[class].min;
         if config.background.is_some() && class.is_background() && self.interactive_active > 0 {
-            limits.active_min.min(self.credit)
+            min.min(self.credit)
         } else {
-            limits.active_min
+            min
         }
     }
 
     /// Active I/Os that `class` may have at most, under the present load and company.
     pub(crate) fn max_now(&self, config: &Config, class: Class) -> u32 {
-        if class == Class::AsyncWrite {
-            return self.async_write_max;
-        }
-        let limits = config.classes[class];
+        let Limits { min, max } = self.limits[class];
         match config.background {
-            Some(rules) if class.is_background() => {
-                if self.interactive_active > 0 {
-                    limits.active_min.min(self.credit)
-                } else if self.credit < rules.delay {
-                    limits.active_min.max(1)
-                } else {
-                    limits.active_max
-                }
-            }
-            _ => limits.active_max,
+            Some(_) if class.is_background() && self.interactive_active > 0 => min.min(self.credit),
+            Some(rules) if class.is_background() && self.credit < rules.delay => min.max(1),
+            _ => self.grown(class, max),
         }
+    }
+
+    /// A limit where the class has had the device to itself for a while.
+    fn grown(&self, class: Class, max: u32) -> u32 {
+        let (solo, completions) = self.solo;
+        if self.search.is_none() || solo != class || !class.may_grow() {
+            return max;
+        }
+        max.max((completions / SOLO_COMPLETIONS_PER_SLOT).min(self.depth))
     }
 
     /// True if an I/O of `class` could be issued now.
     pub(crate) fn has_room(&self, config: &Config, class: Class) -> bool {
-        self.active_total < config.active_max && self.active[class] < self.max_now(config, class)
+        self.active_total < self.depth && self.active[class] < self.max_now(config, class)
     }
 
-    /// The class to issue from, of those that wait; `is_overdue` tells of each whether its oldest
-    /// request is past its deadline.
+    /// The class to issue from, of those that wait, of which some are `overdue`.
     pub(crate) fn choose(
         &self,
         config: &Config,
         waiting: ClassSet,
-        is_overdue: impl Fn(Class) -> bool,
+        overdue: ClassSet,
     ) -> Option<Choice> {
-        if waiting.is_empty() || self.active_total >= config.active_max {
+        if self.active_total >= self.depth {
             return None;
         }
-        let below_max = |class: &Class| self.active[*class] < self.max_now(config, *class);
-        if !self.overdue_turn_taken {
-            let mut overdue =
-                waiting.iter_after(self.overdue_last).filter(|&class| is_overdue(class));
-            if let Some(class) = overdue.find(below_max) {
-                return Some(Choice { class, overdue: true });
-            }
+        let below_max = |class: Class| self.active[class] < self.max_now(config, class);
+        if !self.overdue_turn_taken
+            && let Some(class) = overdue.find_after(self.overdue_last, below_max)
+        {
+            return Some(Choice { class, overdue: true });
         }
-        let below_min = |class: &Class| self.active[*class] < self.min_now(config, *class);
+        let below_min = |class: Class| self.active[class] < self.min_now(config, class);
         let starved = match config.min_pass {
-            MinPass::BestFirst => waiting.iter().find(below_min),
-            MinPass::RoundRobin => waiting.iter_after(self.issued_last).find(below_min),
+            MinPass::BestFirst => waiting.find(below_min),
+            MinPass::RoundRobin => waiting.find_after(self.issued_last, below_min),
         };
-        let class = starved.or_else(|| waiting.iter().find(below_max))?;
+        let class = starved.or_else(|| waiting.find(below_max))?;
         Some(Choice { class, overdue: false })
     }
 
@@ -134,6 +200,9 @@ impl Slots {
         self.active[class] += 1;
         self.active_total += 1;
         self.issued_last = class;
+        if self.solo.0 != class {
+            self.solo = (class, 0);
+        }
         self.overdue_turn_taken = choice.overdue;
         if choice.overdue {
             self.overdue_last = class;
@@ -151,6 +220,8 @@ impl Slots {
     pub(crate) fn completed(&mut self, config: &Config, class: Class) {
         self.active[class] = self.active[class].saturating_sub(1);
         self.active_total = self.active_total.saturating_sub(1);
+        self.solo =
+            if self.solo.0 == class { (class, self.solo.1.saturating_add(1)) } else { (class, 0) };
         if !class.is_background() {
             self.interactive_active = self.interactive_active.saturating_sub(1);
             let credit = config.background.map_or(0, |rules| rules.credit);

@@ -2,7 +2,7 @@
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
     /// A lock that a panic in another thread does not poison.
     #[derive(Debug)]
@@ -34,7 +34,7 @@ mod real {
     use std::ops::{Deref, DerefMut};
     use std::sync::atomic::Ordering;
 
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64};
 
     #[derive(Debug)]
     pub(crate) struct Lock<V> {
@@ -96,4 +96,4 @@ mod real {
     }
 }
 
-pub(crate) use real::{AtomicBool, AtomicU64, Guard, Lock, fence};
+pub(crate) use real::{AtomicBool, AtomicU64, Guard, Lock};

@@ -73,3 +73,40 @@ fn a_reader_takes_along_what_arrives() {
         assert_eq!(own + reader.join().expect("no panic"), 1);
     });
 }
+
+/// What was left in the inbox is as good as queued: its own thread can take it back at once,
+/// although another is inside.
+#[test]
+fn what_was_left_can_be_cancelled() {
+    explore(|| {
+        let queue = Arc::new(SharedQueue::new(one_slot()).expect("valid"));
+        let first = ios(queue.submit(read(0), 0, 0));
+        assert_eq!(first.len(), 1, "the only slot is taken from here on");
+        let reader = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || ios(queue.stats().1).len())
+        };
+        let id = queue.reserve_id();
+        let issued = ios(queue.submit_as(id, read(512), 7, 0)).len();
+        let (cancelled, issues) = queue.cancel(id);
+        assert_eq!(cancelled, Some(7));
+        assert_eq!(issued + ios(issues).len() + reader.join().expect("no panic"), 0);
+    });
+}
+
+/// An end left in the inbox makes room: whoever is inside issues what follows.
+#[test]
+fn a_completion_that_was_left_lets_the_next_go() {
+    explore(|| {
+        let queue = Arc::new(SharedQueue::new(one_slot()).expect("valid"));
+        let mut first = ios(queue.submit(read(0), 0, 0));
+        assert!(ios(queue.submit(read(512), 1, 0)).is_empty());
+        let reader = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || ios(queue.stats().1).len())
+        };
+        let ticket = first.remove(0).ticket;
+        let own = ios(queue.complete(ticket, 0)).len();
+        assert_eq!(own + reader.join().expect("no panic"), 1);
+    });
+}

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use reference::{Out, Reference};
 use vdev_queue::{
-    Aggregation, AggregationLimits, BackgroundRules, Class, Config, Elevator, Flags, HeadPosition,
-    Id, Issue, Kind, Load, MinPass, Queue, Reprioritised, Request, Ticket,
+    Aggregation, AggregationLimits, BackgroundRules, Class, Config, Depth, DepthRules, Elevator,
+    Flags, HeadPosition, Id, Issue, Kind, Load, MinPass, Queue, Reprioritised, Request, Ticket,
 };
 
 const KIB: u64 = 1024;
@@ -58,6 +58,10 @@ fn configs() -> Vec<Config> {
         members_max: 3,
     });
     few.background = Some(BackgroundRules { delay: 2, credit: 2 });
+    // Starts low: some hundred I/Os move it.
+    let mut measured = Config::default();
+    let rules = DepthRules { start: 2, min: 1, ..DepthRules::SHIPPED };
+    (measured.depth, measured.active_max) = (Depth::Measured(rules), 12);
     let mut plain = tight_seed.clone();
     plain.aggregation = Aggregation::Off;
     let all = vec![
@@ -70,6 +74,7 @@ fn configs() -> Vec<Config> {
         hasty_unbatched,
         few,
         plain,
+        measured,
     ];
     for config in &all {
         config.validate().expect("valid");
@@ -209,8 +214,20 @@ impl Pair {
         self.check_limits_and_counts();
     }
 
+    /// The queue measures, the reference is told.
+    fn tell_depth(&mut self) {
+        let depth = self.queue.depth();
+        match self.queue.config().depth {
+            Depth::Fixed => assert_eq!(depth, self.queue.config().active_max),
+            Depth::Measured(rules) => assert!(depth >= rules.min.min(depth)),
+        }
+        assert!(depth <= self.queue.config().active_max);
+        self.reference.depth = depth;
+    }
+
     /// A bypass is an enqueue and a poll.
     fn bypass(&mut self, request: Request) {
+        self.tell_depth();
         let number = self.out.len() as u64;
         match self.queue.try_bypass(request, number, self.now_ns) {
             Err(number_back) => {
@@ -269,6 +286,7 @@ impl Pair {
     }
 
     fn poll_all(&mut self) {
+        self.tell_depth();
         loop {
             let issue = self.queue.poll_issue(self.now_ns);
             let ours = issue.map(|issue| self.take(issue));
@@ -300,7 +318,7 @@ impl Pair {
             // Work-conserving: what still waits has no room.
             if waiting > 0 {
                 assert!(
-                    self.queue.active() >= self.queue.config().active_max
+                    self.queue.active() >= self.queue.depth()
                         || stats.active >= self.queue.active_max(class),
                     "{class:?} waits and has room"
                 );
@@ -342,7 +360,7 @@ proptest! {
     /// Any life gives the reference's decisions, keeps the limits, leaves no slot idle, and
     /// hands out each payload once.
     #[test]
-    fn random_lives(config in 0usize..9, ops in prop::collection::vec(op(), 1..200)) {
+    fn random_lives(config in 0usize..10, ops in prop::collection::vec(op(), 1..200)) {
         let mut pair = Pair::new(configs()[config].clone());
         for op in ops {
             pair.apply(op);
@@ -360,13 +378,24 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
+    /// Lives long enough for the measured depth to move, and its limits with it.
+    #[test]
+    fn measured_lives(ops in prop::collection::vec(op(), 500..2000)) {
+        let mut pair = Pair::new(configs()[9].clone());
+        for op in ops {
+            if !matches!(op, Op::SetConfig { .. }) {
+                pair.apply(op);
+            }
+        }
+    }
+
     /// A long queue, so that the sweep has many chunks: filled while the device is full, then
     /// thinned out and drained.
     #[test]
     fn long_queues(
         requests in prop::collection::vec((0u64..100_000, 1u64..3, any::<bool>()), 500..1500),
         cancelled in prop::collection::vec(0usize..1500, 0..700),
-        config in 0usize..9,
+        config in 0usize..10,
     ) {
         let mut pair = Pair::new(configs()[config].clone());
         for (offset, len, read) in requests {
@@ -481,6 +510,7 @@ fn all_small_states() {
             queue.set_config(config.clone()).expect("valid");
             queue.set_load(load);
             reference.config.clone_from(&config);
+            reference.depth = config.active_max;
             reference.load = load;
             let mut number = 0;
             for (&class, count) in five.iter().zip(queued) {

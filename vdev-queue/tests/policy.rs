@@ -2,9 +2,9 @@
 //! and what is refused.
 
 use vdev_queue::{
-    Aggregation, AggregationLimits, BackgroundRules, Class, Config, ConfigError, DirtyCurve,
-    Elevator, Flags, HeadPosition, Issue, Kind, Load, MinPass, Queue, Reprioritised, Request,
-    RequestError, Ticket,
+    Aggregation, AggregationLimits, BackgroundRules, Class, Config, ConfigError, Depth, DepthRules,
+    DirtyCurve, Elevator, Flags, HeadPosition, Issue, Kind, Load, MinPass, Queue, Reprioritised,
+    Request, RequestError, Ticket,
 };
 
 fn at(class: Class, offset_bytes: u64) -> Request {
@@ -479,6 +479,10 @@ fn broken_settings_are_named() {
     assert_eq!(
         refusal(|c| c.background = Some(BackgroundRules { delay: 1, credit: 0 })),
         ConfigError::BackgroundCreditZero
+    );
+    assert_eq!(
+        refusal(|c| c.depth = Depth::Measured(DepthRules { min: 11, ..DepthRules::SHIPPED })),
+        ConfigError::Depth { min: 11, start: 10 }
     );
     assert_eq!(
         refusal(|c| c.elevator.batch_ns_log2 = Some(64)),

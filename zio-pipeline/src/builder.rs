@@ -498,7 +498,8 @@ fn leaf_space(vdev: &Arc<dyn Vdev>, ashift: Option<u32>) -> Result<LeafSpace, Bu
 /// Whoever waits goes straight through; write-back merges; background I/O
 /// keeps to the limits it has everywhere.
 fn fast_leaf_queue() -> vdev_queue::Config {
-    let mut config = vdev_queue::Config::default();
+    let depth = vdev_queue::Depth::Fixed;
+    let mut config = vdev_queue::Config { depth, ..vdev_queue::Config::default() };
     for class in [Class::SyncRead, Class::SyncWrite, Class::AsyncRead] {
         config.classes[class].active_max = FAST_LEAF_ACTIVE_MAX;
     }

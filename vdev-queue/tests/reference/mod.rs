@@ -3,8 +3,8 @@
 //! specification, sections 4.2 to 4.5 and 4.8, step by step.
 
 use vdev_queue::{
-    Aggregation, AggregationLimits, Class, Config, Flags, HeadPosition, Kind, Load, MinPass, Order,
-    Request,
+    Aggregation, AggregationLimits, Class, Config, Depth, Flags, HeadPosition, Kind, Load, MinPass,
+    Order, Request,
 };
 
 /// A waiting request; `id` is its number in order of arrival.
@@ -38,6 +38,8 @@ pub(crate) enum Out {
 pub(crate) struct Reference {
     pub(crate) config: Config,
     pub(crate) load: Load,
+    /// What the queue has measured; how it does that is not the reference's business.
+    pub(crate) depth: u32,
     pub(crate) waiting: Vec<Waiting>,
     /// Classes of the I/Os at the device.
     pub(crate) active: Vec<Class>,
@@ -47,11 +49,14 @@ pub(crate) struct Reference {
     last_overdue_class: usize,
     last_was_overdue: bool,
     credit: u32,
+    /// Class of each issue and end since there were two classes in a row, ends marked.
+    solo: Vec<(Class, bool)>,
 }
 
 impl Reference {
     pub(crate) fn new(config: Config) -> Self {
         Self {
+            depth: config.active_max,
             config,
             load: Load::default(),
             waiting: Vec::new(),
@@ -62,6 +67,17 @@ impl Reference {
             last_overdue_class: Class::COUNT - 1,
             last_was_overdue: false,
             credit: 0,
+            solo: Vec::new(),
+        }
+    }
+
+    fn note_solo(&mut self, class: Class, ended: bool) {
+        if self.solo.last().is_some_and(|&(last, _)| last != class) {
+            self.solo.clear();
+            // The end that brings the change is not one of a class by itself.
+            self.solo.push((class, false));
+        } else {
+            self.solo.push((class, ended));
         }
     }
 
@@ -76,6 +92,7 @@ impl Reference {
         self.now_ns = self.now_ns.max(now_ns);
         let index = self.active.iter().position(|&active| active == class).expect("active");
         self.active.remove(index);
+        self.note_solo(class, true);
         let interactive_left = self.interactive_active() > 0;
         match (class.is_background(), interactive_left) {
             (false, true) => self.credit = self.config.background.map_or(0, |rules| rules.credit),
@@ -111,10 +128,17 @@ impl Reference {
 
     /// Limits of the first and the second pass.
     pub(crate) fn limits(&self, class: Class) -> (u32, u32) {
-        let (min, max) =
-            (self.config.classes[class].active_min, self.config.classes[class].active_max);
+        let min = self.config.classes[class].active_min;
+        let max = self.class_max(class).max(min);
         if class == Class::AsyncWrite {
-            return (min, self.async_write_max(min, max));
+            let max = self.async_write_max(min, max);
+            let sure = match (self.config.depth, self.config.dirty_curve) {
+                (Depth::Measured(_), Some(_)) if self.load.dirty_bytes_max > 0 => {
+                    max.min(self.depth / 2)
+                }
+                _ => 0,
+            };
+            return (min.max(sure), max);
         }
         match self.config.background {
             Some(rules) if class.is_background() => {
@@ -127,6 +151,23 @@ impl Reference {
                 }
             }
             _ => (min, max),
+        }
+    }
+
+    /// Limit of a class at the depth that was measured.
+    fn class_max(&self, class: Class) -> u32 {
+        let max = self.config.classes[class].active_max;
+        let Depth::Measured(rules) = self.config.depth else {
+            return max;
+        };
+        let share = (u64::from(max) * u64::from(self.depth) / u64::from(rules.start)).max(1);
+        let share = share.min(u64::from(self.depth)) as u32;
+        let grows = !matches!(class, Class::AsyncWrite | Class::Trim);
+        if grows && self.solo.last().is_some_and(|&(last, _)| last == class) {
+            let ended = self.solo.iter().filter(|&&(_, ended)| ended).count() as u32;
+            share.max((ended / 8).min(self.depth))
+        } else {
+            share
         }
     }
 
@@ -148,7 +189,7 @@ impl Reference {
 
     /// The class to issue from, and whether because of its deadline.
     pub(crate) fn choose(&self) -> Option<(Class, bool)> {
-        if self.active.len() >= self.config.active_max as usize {
+        if self.active.len() >= self.depth as usize {
             return None;
         }
         let has_waiting = |class: Class| self.waiting.iter().any(|w| w.class == class);
@@ -209,6 +250,7 @@ impl Reference {
     fn note_issue(&mut self, class: Class, overdue: bool) {
         let interactive_before = self.interactive_active();
         self.active.push(class);
+        self.note_solo(class, false);
         self.last_class = class as usize;
         self.last_was_overdue = overdue;
         if overdue {

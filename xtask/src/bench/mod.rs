@@ -17,7 +17,12 @@
 //! | `compress-…`, `decompress-…` | 128 KiB of text; of half zeros for zle and lzjb | the best other crate, or the plain loop |
 //! | `zero-detect-128k` | the all-zero test | the plain loop |
 //! | `aes-gcm-128k` | sealing by a kept key | the library called directly |
-//! | `queue-push-pop` | the device queue: enqueue, choose, complete | a tree behind a mutex |
+//! | `queue-push-pop…` | the device queue: enqueue, choose, complete | a tree behind a mutex |
+//! | `queue-contended` | eight threads, each request through one device queue | through a channel |
+//! | `seq-write-4k-merge` | sequential writes merged by the queue | the same, unmerged |
+//! | `scrub-vs-read` | reads at depth 4 beside a scrub, scheduled | both loads sent at once |
+//! | `scrub-vs-read-alone` | the same | the reads alone |
+//! | `scrub-vs-read-scrub` | the scrub beside these reads | both loads sent at once |
 //! | `taskq-dispatch…` | 1, 2, 8 producers, from dispatch until the last task has run | rayon, as many threads |
 //! | `taskq-channel…` | the same with 1 and 8 producers | threads around a crossbeam channel |
 //! | `taskq-latency` | from dispatch until a sleeping worker runs the task | rayon |
@@ -35,6 +40,7 @@ mod plan;
 mod random;
 mod report;
 mod rows;
+mod scheduled_file;
 mod table;
 mod target;
 mod usage;

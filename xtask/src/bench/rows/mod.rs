@@ -6,6 +6,7 @@ mod handover;
 mod memory;
 mod queue;
 mod reads;
+mod scheduled;
 mod taskq;
 mod transform;
 mod writes;
@@ -23,14 +24,15 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 9] = [
+    let of_files: [&[&str]; 10] = [
         &reads::NAMES,
         &writes::NAMES,
+        &scheduled::NAMES,
         &[memory::NAME],
         &handover::NAMES,
         &checksum::NAMES,
         &transform::NAMES,
-        &[queue::NAME],
+        &queue::NAMES,
         &taskq::NAMES,
         &fairness::NAMES,
     ];
@@ -75,7 +77,7 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<(Vec<Row>, Option<Facts>)> {
     let mut bench = Bench { plan, names, progress, rows: Vec::new() };
-    let on_disk = [reads::NAMES.as_slice(), &writes::NAMES].concat();
+    let on_disk = [reads::NAMES.as_slice(), &writes::NAMES, &scheduled::NAMES].concat();
     let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
         true => Some(Target::prepare(plan, device, progress)?),
         false => None,
@@ -84,6 +86,7 @@ pub(super) fn run(
         // Reads first: what is written to be read is written over afterwards.
         reads::run(&mut bench, target)?;
         writes::run(&mut bench, target)?;
+        scheduled::run(&mut bench, target)?;
     }
     memory::run(&mut bench)?;
     handover::run(&mut bench)?;
