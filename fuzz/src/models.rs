@@ -60,7 +60,12 @@ pub fn lz4(src: &[u8], wanted_bytes: usize) -> Option<Vec<u8>> {
         if match_bytes > wanted_bytes {
             return None;
         }
-        copy_back(&mut out, distance, match_bytes)?;
+        if distance == 0 {
+            // No encoder writes it. The library takes it for zeros, always the same ones.
+            out.resize(out.len() + match_bytes, 0);
+        } else {
+            copy_back(&mut out, distance, match_bytes)?;
+        }
     }
     (out.len() == wanted_bytes).then_some(out)
 }

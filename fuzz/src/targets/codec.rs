@@ -22,6 +22,9 @@ pub(super) struct Codec {
     pub(super) at_level: fn(u8) -> (Compression, usize),
     /// A plain decoder beside it.
     pub(super) model: Option<Model>,
+    /// Does it refuse only what the model refuses? LZ4's library also wants blocks to end as its
+    /// encoder ends them.
+    pub(super) model_is_exact: bool,
     /// Does a payload know where it ends? Then it decodes to one length alone; else to all
     /// shorter ones too.
     pub(super) ends_itself: bool,
@@ -99,7 +102,9 @@ fn decode(codec: &Codec, compression: Compression, payload: &[u8], len: usize) {
 
     if let Some(model) = codec.model {
         let expected = model(payload, len);
-        assert_eq!(first.as_ref().ok(), expected.as_ref(), "not what the model says");
+        if first.is_ok() || codec.model_is_exact {
+            assert_eq!(first.as_ref().ok(), expected.as_ref(), "not what the model says");
+        }
     }
     match first {
         Ok(block) => decodes(codec, compression, payload, &block, &mut used),

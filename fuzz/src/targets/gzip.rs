@@ -14,5 +14,5 @@ fn at_level(choice: u8) -> (Compression, usize) {
 
 /// Runs one input.
 pub(crate) fn run(data: &[u8]) {
-    codec::run(&Codec { at_level, model: None, ends_itself: true }, data);
+    codec::run(&Codec { at_level, model: None, model_is_exact: true, ends_itself: true }, data);
 }

@@ -13,6 +13,7 @@ pub(crate) fn run(data: &[u8]) {
     let codec = Codec {
         at_level: |_| (Compression::Lz4, BLOCK_BYTES_MAX),
         model: Some(models::lz4),
+        model_is_exact: false,
         ends_itself: true,
     };
     codec::run(&codec, data);

@@ -13,6 +13,7 @@ pub(crate) fn run(data: &[u8]) {
     let codec = Codec {
         at_level: |_| (Compression::Zle, BLOCK_BYTES_MAX),
         model: Some(models::zle),
+        model_is_exact: true,
         ends_itself: false,
     };
     codec::run(&codec, data);

@@ -31,5 +31,5 @@ pub(crate) fn run(data: &[u8]) {
             assert_eq!(level.id(), header.level_id, "two ids for {level}");
         }
     }
-    codec::run(&Codec { at_level, model: None, ends_itself: true }, data);
+    codec::run(&Codec { at_level, model: None, model_is_exact: true, ends_itself: true }, data);
 }
