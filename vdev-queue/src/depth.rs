@@ -16,7 +16,10 @@
 //! is already fed in a good order.
 //!
 //! Mean latency at a full depth is depth / throughput, so comparing throughputs is comparing
-//! latencies: the higher depth pays if latency grows by less than depth does.
+//! latencies: the higher depth pays if latency grows by less than depth does. Throughput is taken
+//! in I/Os and in bytes, and the smaller gain counts. For the mix of I/Os changes with the depth
+//! where some classes have a fixed number of I/Os at the device, and small ones in place of large
+//! ones look like a gain in I/Os, though the device is not faster.
 //!
 //! Only times count in which the limit was felt: the device full, and something waiting.
 
@@ -24,9 +27,6 @@ use std::cmp::Ordering;
 
 use crate::config::DepthRules;
 
-/// Work of an I/O apart from its bytes, in bytes: what a device could transfer in the time. By
-/// eye; it matters only while the mix of sizes changes between two measurements.
-const PER_IO_BYTES: u64 = 32 << 10;
 /// An epoch takes in so many completions, and [`EPOCH_ROUNDS`] for each slot of the depth.
 const EPOCH_COMPLETIONS: u32 = 64;
 const EPOCH_ROUNDS: u32 = 4;
@@ -64,7 +64,7 @@ pub(crate) struct DepthSearch {
 enum State {
     /// Doubling; the rate at half the depth, once known.
     Starting {
-        rate_before: Option<f64>,
+        rate_before: Option<Rate>,
     },
     Comparing(Comparison),
     Holding {
@@ -79,7 +79,7 @@ struct Comparison {
     low: u32,
     high: u32,
     /// Rate of the low side of the present pair, once known.
-    rate_low: Option<f64>,
+    rate_low: Option<Rate>,
     pairs: u32,
     gain_sum: f64,
     gain_square_sum: f64,
@@ -110,10 +110,23 @@ struct Epoch {
     completions: u32,
     /// Completions that count for nothing, because the limit was not felt.
     unfelt: u32,
-    work_bytes: u64,
+    bytes: u64,
     ns: u64,
     /// When the last completion was, if the device was pressed then.
     pressed_ns: Option<u64>,
+}
+
+/// Throughput, each ns.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    ios: f64,
+    bytes: f64,
+}
+
+impl Rate {
+    fn gain_over(self, low: Self) -> f64 {
+        (self.ios / low.ios).min(self.bytes / low.bytes) - 1.0
+    }
 }
 
 impl DepthSearch {
@@ -165,7 +178,7 @@ impl DepthSearch {
         match &mut self.state {
             State::Holding { .. } => {}
             State::Starting { rate_before } => match *rate_before {
-                Some(before) if rate < before * (1.0 + DOUBLING_GAIN) => self.compare_upwards(),
+                Some(before) if rate.gain_over(before) < DOUBLING_GAIN => self.compare_upwards(),
                 _ => {
                     *rate_before = Some(rate);
                     self.settled = self.depth;
@@ -184,7 +197,7 @@ impl DepthSearch {
                         self.go_to(high);
                     }
                     Some(rate_low) => {
-                        comparison.add(rate / rate_low - 1.0);
+                        comparison.add(rate.gain_over(rate_low));
                         self.judge();
                     }
                 }
@@ -325,8 +338,8 @@ impl Epoch {
         self.unfelt >= Self::length(depth)
     }
 
-    /// Takes a completion in; the rate, in bytes of work per ns, when that was the last.
-    fn take(&mut self, now_ns: u64, len_bytes: u64, pressed: bool, depth: u32) -> Option<f64> {
+    /// Takes a completion in; the rate, when that was the last one wanted.
+    fn take(&mut self, now_ns: u64, len_bytes: u64, pressed: bool, depth: u32) -> Option<Rate> {
         let since_ns = self.pressed_ns.replace(now_ns);
         if !pressed {
             // The device ran empty, or nothing waited: its next I/Os have it to themselves.
@@ -340,9 +353,11 @@ impl Epoch {
             return None;
         }
         self.ns += now_ns - since_ns?;
-        self.work_bytes = self.work_bytes.saturating_add(len_bytes.saturating_add(PER_IO_BYTES));
+        self.bytes = self.bytes.saturating_add(len_bytes);
         self.completions += 1;
-        (self.completions >= Self::length(depth) && self.ns > 0)
-            .then(|| self.work_bytes as f64 / self.ns as f64)
+        (self.completions >= Self::length(depth) && self.ns > 0).then(|| Rate {
+            ios: f64::from(self.completions) / self.ns as f64,
+            bytes: self.bytes as f64 / self.ns as f64,
+        })
     }
 }

@@ -57,7 +57,7 @@ impl Complete for Answers {
 }
 
 pub(super) struct ScheduledFile {
-    disk: Disk,
+    disk: Arc<Disk>,
     queue: Option<Queue<Job>>,
     answers: Arc<Answers>,
     /// By number; `None`: free.
@@ -74,17 +74,22 @@ pub(super) struct ScheduledFile {
     device_ios: u64,
 }
 
+/// Opens the file for both sides: nobody else may have it open.
+pub(super) fn open(path: &Path) -> Result<Arc<Disk>> {
+    let mut options = OpenOptions::new();
+    // Where the system has no ring, the disk has threads.
+    if let Ok(ring) = Ring::new(RING_DEPTH) {
+        options = options.ring(ring);
+    }
+    Ok(Arc::new(Disk::open(path, &options)?))
+}
+
 impl ScheduledFile {
-    /// Opens the file behind a queue with these settings; `None`: all goes to the device at once.
-    pub(super) fn open(path: &Path, file_bytes: u64, config: Option<Config>) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        // Where the system has no ring, the disk has threads.
-        if let Ok(ring) = Ring::new(RING_DEPTH) {
-            options = options.ring(ring);
-        }
+    /// A file behind a queue with these settings; `None`: all goes to the device at once.
+    pub(super) fn new(disk: &Arc<Disk>, file_bytes: u64, config: Option<Config>) -> Result<Self> {
         let pool = BufferPool::new();
         Ok(Self {
-            disk: Disk::open(path, &options)?,
+            disk: Arc::clone(disk),
             queue: config.map(Queue::new).transpose()?,
             answers: Arc::default(),
             flights: Vec::new(),

@@ -7,7 +7,7 @@ use vdev_queue::{Aggregation, Class, Config};
 use super::Bench;
 use crate::bench::contest::Contender;
 use crate::bench::report::Unit;
-use crate::bench::scheduled_file::{Load, Order, ScheduledFile};
+use crate::bench::scheduled_file::{self, Load, Order, ScheduledFile};
 use crate::bench::target::Target;
 
 const SEQUENTIAL: &str = "seq-write-4k-merge";
@@ -34,9 +34,13 @@ const WRITERS: Load = Load {
 
 pub(super) fn run(bench: &mut Bench<'_>, target: &Target) -> Result<()> {
     let file_bytes = target.facts().size_bytes.min(bench.plan.file_bytes);
-    let open = |config| ScheduledFile::open(target.path(), file_bytes, config);
-    let scheduled = || open(Some(Config::default()));
-    let raw = || open(None);
+    if ![READS, READS_ALONE, SCRUB, SEQUENTIAL].into_iter().any(|name| bench.wants(name)) {
+        return Ok(());
+    }
+    let disk = scheduled_file::open(target.path())?;
+    let file = |config| ScheduledFile::new(&disk, file_bytes, config);
+    let scheduled = || file(Some(Config::default()));
+    let raw = || file(None);
     // Reads first: what is written afterwards need not be what a row before it wrote.
     if bench.wants(READS) {
         let (ours, baseline) = (scheduled()?, raw()?);
@@ -67,7 +71,7 @@ pub(super) fn run(bench: &mut Bench<'_>, target: &Target) -> Result<()> {
             );
             Ok(())
         });
-        let baseline = side(open(Some(unmerged))?, &[WRITERS], 0);
+        let baseline = side(file(Some(unmerged))?, &[WRITERS], 0);
         bench.row(SEQUENTIAL, Unit::Iops, "the same, unmerged", ours, Some(baseline))?;
     }
     Ok(())
