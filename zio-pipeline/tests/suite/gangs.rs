@@ -250,6 +250,27 @@ fn gangs_are_shared_and_freed_like_other_blocks() {
 }
 
 #[test]
+fn what_cannot_be_divided_is_no_gang() {
+    let pool = Fragmented::new(16, 1, 9, 4096);
+    let pipeline = pool.pipeline(9);
+    pool.space.set_fail_permille(500);
+    let (mut written, mut refused) = (0, 0);
+    for seed in 0..100 {
+        match pipeline.write(noise(seed, 512)).wait() {
+            Ok(bp) => {
+                assert!(!bp.is_gang(), "{bp}");
+                written += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NoSpace);
+                refused += 1;
+            }
+        }
+    }
+    assert!(written > 20 && refused > 20, "{written} written, {refused} refused");
+}
+
+#[test]
 fn a_header_less_is_better_than_no_block() {
     let pool = Fragmented::new(15, 2, 9, 4096);
     let pipeline = pool.pipeline(9);
