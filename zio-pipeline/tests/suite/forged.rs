@@ -252,16 +252,24 @@ fn extents_that_lie_over_each_other_are_neither_claimed_nor_freed() {
 #[test]
 fn a_long_chain_of_headers_comes_to_its_end() {
     let forge = Forge::new(9);
-    let data = noise(1, 300 * 512);
-    let piece = |number: usize| forge.piece(number as u64, &data[number * 512..][..512]);
-    let chain = (0..299).rev().fold(piece(299), |rest, number| {
-        forge.gang(number as u64, &[piece(number), rest], &data[number * 512..])
-    });
-    assert!(forge.pipeline.read(&chain).wait().unwrap() == data);
-    forge.pipeline.claim(&chain).wait().unwrap();
-    assert_eq!(forge.pipeline.allocated_bytes(), 599 * 512);
-    forge.pipeline.free(&chain).wait().unwrap();
+    let chain = |levels: usize| {
+        let data = noise(1, (levels + 1) * 512);
+        let piece = |number: usize| forge.piece(number as u64, &data[number * 512..][..512]);
+        let chain = (0..levels).rev().fold(piece(levels), |rest, number| {
+            forge.gang(number as u64, &[piece(number), rest], &data[number * 512..])
+        });
+        (chain, data)
+    };
+    let (longest, data) = chain(64);
+    assert!(forge.pipeline.read(&longest).wait().unwrap() == data);
+    forge.pipeline.claim(&longest).wait().unwrap();
+    assert_eq!(forge.pipeline.allocated_bytes(), 129 * 512);
+    forge.pipeline.free(&longest).wait().unwrap();
     assert_eq!(forge.pipeline.allocated_bytes(), 0);
+    // One more, or as many as it takes to keep a reader busy for long.
+    for levels in [65, 300] {
+        forge.refused(&chain(levels).0, "a chain");
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn baseline(algorithm: Algorithm) -> Result<Baseline> {
 
 /// The words of a digest of 32 bytes.
 fn words(digest: &[u8], order: ByteOrder) -> Checksum {
-    digest.as_array().map_or(Checksum::ZERO, |bytes| Checksum::from_bytes(bytes, order))
+    digest.first_chunk().map_or(Checksum::ZERO, |bytes| Checksum::from_bytes(bytes, order))
 }
 
 fn side<'a>(block: &'a [u8], compute: impl Fn(&[u8]) -> Checksum + 'a) -> Contender<'a> {

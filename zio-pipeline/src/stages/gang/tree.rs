@@ -9,6 +9,10 @@ use zio_core::{
 use super::{header_extents, header_pointer};
 use crate::shared::Shared;
 
+/// Most gangs within each other. Writers divide a block in three or more, so that 11 levels take
+/// the largest one down to sectors; a header of more was made to keep us busy.
+const LEVELS_MAX: usize = 64;
+
 /// A gang block, taken apart.
 ///
 /// It begins as the block itself. Each round reads the headers of all members
@@ -19,6 +23,8 @@ pub(crate) struct Tree {
     members: Vec<BlockPointer>,
     /// Gang pointers whose headers have been read.
     headers: Vec<BlockPointer>,
+    /// Rounds of reading headers so far.
+    levels: usize,
 }
 
 impl Tree {
@@ -40,19 +46,30 @@ impl Tree {
     }
 
     /// Reads the header of each member that is a gang; false if there is none.
-    fn read_headers(&self, zio: &Zio, shared: &Shared) -> bool {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: too many within each other.
+    fn read_headers(&mut self, zio: &Zio, shared: &Shared) -> Result<bool, Error> {
         let gangs = self.members.iter().enumerate().filter(|(_, member)| member.is_gang());
         let children: Vec<ZioBox> = gangs
             .map(|(index, member)| {
                 let header_bytes = member.gang_header_bytes(shared);
-                let mut child = gang_read(zio, index, header_pointer(member, header_bytes));
-                zio.adopt(&mut child);
-                child
+                gang_read(zio, index, header_pointer(member, header_bytes))
             })
             .collect();
-        let any = !children.is_empty();
-        children.into_iter().for_each(Zio::start);
-        any
+        if children.is_empty() {
+            return Ok(false);
+        }
+        self.levels += 1;
+        if self.levels > LEVELS_MAX {
+            let why = format!("more than {LEVELS_MAX} gangs within each other");
+            return Err(Error::msg(ErrorKind::Invalid, why));
+        }
+        for mut child in children {
+            zio.adopt(&mut child);
+            child.start();
+        }
+        Ok(true)
     }
 
     /// Puts the members that `headers` lead to in the place of the gangs.
@@ -121,17 +138,19 @@ pub(crate) fn assemble(shared: &Shared, mut zio: ZioBox) -> Next {
         let attached = zio.attachment.take().and_then(|any| any.downcast::<Tree>().ok());
         let mut tree = match attached {
             Some(tree) => tree,
-            None => Box::new(Tree { members: vec![zio.bp], headers: Vec::new() }),
+            None => Box::new(Tree { members: vec![zio.bp], headers: Vec::new(), levels: 0 }),
         };
         let headers: Vec<_> = std::iter::from_fn(|| zio.take_finished_child()).collect();
-        if let Err(error) = tree.expand(headers, shared) {
-            zio.fail(error);
-            return Some(zio);
-        }
-        let more = tree.read_headers(&zio, shared);
-        zio.attachment = Some(tree);
-        if !more {
-            return Some(zio);
+        match tree.expand(headers, shared).and_then(|()| tree.read_headers(&zio, shared)) {
+            Ok(true) => zio.attachment = Some(tree),
+            Ok(false) => {
+                zio.attachment = Some(tree);
+                return Some(zio);
+            }
+            Err(error) => {
+                zio.fail(error);
+                return Some(zio);
+            }
         }
     }
 }
