@@ -26,16 +26,16 @@ mod plain;
 
 pub(super) const NAMES: [&str; 14] = [
     "compress-lz4",
-    "compress-zstd1",
-    "compress-zstd3",
-    "compress-gzip6",
-    "compress-zle",
-    "compress-lzjb",
     "decompress-lz4",
+    "compress-zstd1",
     "decompress-zstd1",
+    "compress-zstd3",
     "decompress-zstd3",
+    "compress-gzip6",
     "decompress-gzip6",
+    "compress-zle",
     "decompress-zle",
+    "compress-lzjb",
     "decompress-lzjb",
     "zero-detect-128k",
     "aes-gcm-128k",
@@ -48,9 +48,8 @@ const BATCH: usize = 4;
 const UNIT: Unit = Unit::GbPerSecond(BLOCK_BYTES);
 
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
-    let (pack_names, rest) = NAMES.split_at(CODECS);
-    let (unpack_names, rest) = rest.split_at(CODECS);
-    for (at, (&pack, &unpack)) in pack_names.iter().zip(unpack_names).enumerate() {
+    let (codec_names, rest) = NAMES.split_at(2 * CODECS);
+    for (at, &[pack, unpack]) in codec_names.as_chunks::<2>().0.iter().enumerate() {
         if bench.wants(pack) || bench.wants(unpack) {
             codec_rows(bench, at, pack, unpack).context(pack)?;
         }
