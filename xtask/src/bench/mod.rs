@@ -13,7 +13,7 @@
 //! | `write-128k-qd16` | the same with 128 KiB | the same loop, sequential |
 //! | `read-8k-mem-qd32` | reads from memory through the pipeline | memcpy and fletcher4: the rest is the pipeline's own |
 //! | `handover…` | a root, a read, a device I/O, each handed over to the next | the same with a dispatch at each resumption |
-//! | `checksum-…` | the kernel for this CPU | the plain loop |
+//! | `checksum-…` | the function as the house runs it | the plain loop, aws-lc-rs, `skein`, `blake3` |
 //! | `compress-…`, `decompress-…` | 128 KiB of text; of half zeros for zle and lzjb | the best other crate, or the plain loop |
 //! | `zero-detect-128k` | the all-zero test | the plain loop |
 //! | `aes-gcm-128k` | sealing by a kept key | the library called directly |
