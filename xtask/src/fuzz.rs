@@ -196,12 +196,13 @@ fn run_target(driver: &Driver, target: &str, args: &Args) -> Result<bool> {
     }
     let mut figures = Figures::default();
     let mut failed_logs = Vec::new();
-    for (mut child, log) in running {
-        let passed = child.wait()?.success();
-        let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    for (mut child, path) in running {
+        let ended_well = child.wait()?.success();
+        let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        let passed = ended_well && !log::was_interrupted(&text);
         figures.add(&Figures::read(&text));
         if !passed {
-            failed_logs.push((log, text));
+            failed_logs.push((path, text));
         }
     }
     let verdict = if failed_logs.is_empty() { "ok" } else { "FAILED" };

@@ -46,6 +46,11 @@ impl fmt::Display for Figures {
     }
 }
 
+/// Did a signal end the run before its time? libFuzzer calls that a success.
+pub(super) fn was_interrupted(log: &str) -> bool {
+    log.contains("libFuzzer: run interrupted")
+}
+
 /// The file with the input that failed.
 pub(super) fn failed_input(log: &str) -> Option<&str> {
     log.lines().find_map(|line| Some(line.split_once("Test unit written to ")?.1.trim()))
