@@ -11,7 +11,8 @@ use crate::{gzip, lz4, lzjb, zle, zstd};
 ///
 /// An encoder gives up as soon as it knows that it cannot fit. zstd from level 3 on, for inputs
 /// from 128 KiB on, first asks lz4 and then its own level 1 whether the input compresses at all
-/// within the limit. A codec that cannot get its working memory answers `None` as well.
+/// within the limit. zstd answers `None` as well if it cannot get its working memory; for the few
+/// tens of KiB the others want, a machine without memory is treated as everywhere in Rust.
 ///
 /// [`Compression::Off`] and [`Compression::Empty`] have no payload: always `None`. Nor does an
 /// empty `src`.
