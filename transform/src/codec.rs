@@ -11,14 +11,18 @@ use crate::{gzip, lz4, lzjb, zle, zstd};
 ///
 /// An encoder gives up as soon as it knows that it cannot fit. zstd from level 3 on, for inputs
 /// from 128 KiB on, first asks lz4 and then its own level 1 whether the input compresses at all
-/// within the limit. zstd answers `None` as well if it cannot get its working memory; for the few
-/// tens of KiB the others want, a machine without memory is treated as everywhere in Rust.
+/// within the limit. zstd answers `None` as well if it cannot get its working memory.
 ///
 /// [`Compression::Off`] and [`Compression::Empty`] have no payload: always `None`. Nor does an
 /// empty `src`.
 ///
-/// The payload starts with whatever framing the format has on disk, and is not padded. Never
-/// panics; the result does not depend on what `scratch` was used for before.
+/// The payload starts with whatever framing the format has on disk, and is not padded. The
+/// result does not depend on what `scratch` was used for before.
+///
+/// # Panics
+///
+/// If lz4, gzip or lzjb cannot get its working memory the first time it is used. Never for what the
+/// input holds.
 pub fn compress(
     compression: Compression,
     src: &[u8],
