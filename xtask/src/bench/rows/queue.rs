@@ -125,6 +125,9 @@ trait Way {
 
     /// Sees to what is left to do while the submitter waits.
     fn settle(&mut self, out: impl FnMut(usize));
+
+    /// Leaves nothing behind. What comes out meanwhile may be another's, who waits for it.
+    fn finish(&mut self, out: impl FnMut(usize));
 }
 
 /// Through the queue: what was issued is reported done together with the next request, as a
@@ -155,13 +158,10 @@ impl Way for Scheduled<'_> {
             self.events.push(Event::Complete { ticket: io.ticket, now_ns: 0 });
         }
     }
-}
 
-impl Drop for Scheduled<'_> {
-    /// Nothing stays at the device for the next round.
-    fn drop(&mut self) {
+    fn finish(&mut self, mut out: impl FnMut(usize)) {
         while !self.events.is_empty() {
-            self.settle(|_| {});
+            self.settle(&mut out);
         }
     }
 }
@@ -183,6 +183,8 @@ impl Way for Passed<'_> {
     }
 
     fn settle(&mut self, _: impl FnMut(usize)) {}
+
+    fn finish(&mut self, _: impl FnMut(usize)) {}
 }
 
 /// On a cache line of its own.
@@ -214,6 +216,7 @@ fn submitters<W: Way>(round: &mut Round, way: impl Fn() -> W + Sync) -> Result<(
                             thread::yield_now();
                         }
                     }
+                    way.finish(out);
                 });
             }
         });
