@@ -56,8 +56,7 @@ fn a_deep_chain_of_groups_ends_on_a_small_stack() {
         top.wait().unwrap();
         assert_eq!(pipeline.live(), 0);
     };
-    // 64 KiB for us; glibc takes the threads' static storage, that of C libraries too, out of it.
-    let small = thread::Builder::new().stack_size(128 << 10).spawn(body).unwrap();
+    let small = thread::Builder::new().stack_size(64 << 10).spawn(body).unwrap();
     small.join().unwrap();
 }
 
