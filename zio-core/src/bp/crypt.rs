@@ -8,7 +8,7 @@ use super::{BlockPointer, CRYPT, WORD_CHECKSUM, WORD_FILL, WORD_PROPS, check};
 
 /// Object type of the root of a set of objects. Its MACs are inside the block,
 /// so its checksum keeps all four words.
-const OBJECT_TYPE_OBJSET: u8 = 11;
+pub const OBJECT_TYPE_OBJSET: u8 = 11;
 
 /// First word of salt and IV: those of the third address.
 const WORD_SALT: usize = 4;

@@ -25,7 +25,7 @@ mod gang;
 use std::fmt;
 
 pub use check::{BadPointer, PoolShape, RawPointer};
-pub use crypt::CryptWords;
+pub use crypt::{CryptWords, OBJECT_TYPE_OBJSET};
 pub use dva::{Dva, SECTOR_BYTES, SECTOR_SHIFT};
 pub use embedded::{EMBEDDED_PAYLOAD_BYTES_MAX, Embedded};
 pub use gang::{BadGang, GANG_HEADER_BYTES, GANG_TRAILER_BYTES, encode_gang_header, gang_slots};

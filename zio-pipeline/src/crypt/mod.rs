@@ -26,13 +26,11 @@ pub(crate) use write::Encrypt;
 #[cfg(not(feature = "crypt"))]
 pub(crate) use without::{Keys, prepare_read};
 
+use zio_core::bp::OBJECT_TYPE_OBJSET;
 use zio_core::{Error, ErrorKind, WriteProps};
 
 /// Object types whose blocks are encrypted in parts: log blocks and dnodes.
 const PARTLY_ENCRYPTED: [u8; 2] = [9, 10];
-
-/// Object type of the root of a set of objects, which holds its MACs inside.
-const OBJSET: u8 = 11;
 
 /// Can a block with these properties be encrypted, or authenticated, as they ask?
 ///
@@ -49,7 +47,7 @@ pub(crate) fn check(props: &WriteProps) -> Result<(), Error> {
         refuse(ErrorKind::Invalid, "in three copies: salt and IV take the third's place")
     } else if props.dedup {
         refuse(ErrorKind::Unsupported, "shared: no two encrypted blocks are equal")
-    } else if props.level > 0 || props.object_type == OBJSET {
+    } else if props.level > 0 || props.object_type == OBJECT_TYPE_OBJSET {
         refuse(ErrorKind::Unsupported, "a parent: its MAC covers those of its children")
     } else if PARTLY_ENCRYPTED.contains(&props.object_type) {
         refuse(ErrorKind::Unsupported, "a log block or dnode: parts of these stay in plain")

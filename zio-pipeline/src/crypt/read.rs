@@ -3,7 +3,7 @@
 use transform::crypt::{OpenError, SealParams};
 use zio_core::{BlockPointer, Data, Error, ErrorKind, Zio};
 
-use super::{OBJSET, PARTLY_ENCRYPTED};
+use super::PARTLY_ENCRYPTED;
 use crate::shared::Shared;
 
 /// Notes what will have to be undone, for a block that is encrypted or authenticated.
@@ -21,7 +21,7 @@ pub(crate) fn prepare(shared: &Shared, zio: &mut Zio) -> Result<(), Error> {
         }
         shared.keys.of(zio.bookmark.objset)?;
         zio.push_transform(Some(decrypt));
-    } else if zio.bp.is_authenticated() && zio.bp.object_type() != OBJSET {
+    } else if zio.bp.is_authenticated() && zio.bp.has_mac() {
         shared.keys.of(zio.bookmark.objset)?.hmac_key()?;
         zio.push_transform(Some(authenticate));
     }

@@ -10,6 +10,7 @@ mod issue;
 mod tree;
 mod write;
 
+use checksum::Algorithm;
 use zio_core::bp::{COMPRESSION_OFF, PoolShape, Properties, SECTOR_BYTES};
 use zio_core::{BlockPointer, Dva, Dvas, Error, Zio};
 
@@ -19,9 +20,6 @@ pub(crate) use write::{begin, go_on, is_under_way, verifier_of};
 
 use crate::shared::Shared;
 
-/// Id of the checksum inside a gang header.
-pub(crate) const CHECKSUM_GANG_HEADER: u8 = 4;
-
 /// The pointer a header is read and written by: the addresses of the block,
 /// the header's own size and checksum.
 fn header_pointer(leader: &BlockPointer, header_bytes: usize) -> BlockPointer {
@@ -29,7 +27,7 @@ fn header_pointer(leader: &BlockPointer, header_bytes: usize) -> BlockPointer {
         lsize_bytes: header_bytes as u64,
         psize_bytes: header_bytes as u64,
         compression: COMPRESSION_OFF,
-        checksum: CHECKSUM_GANG_HEADER,
+        checksum: Algorithm::GangHeader.id(),
         object_type: 0,
         level: 0,
         crypt: false,
