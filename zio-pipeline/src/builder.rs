@@ -256,6 +256,10 @@ impl Builder {
     /// How many transaction groups freed space is kept back (spec 8.5: 2).
     /// The default 0 hands it out again at once: then a pointer must be
     /// forgotten durably before its block is freed.
+    ///
+    /// It also makes a gang header the only one of its place and birth. Where space is used again
+    /// in the same group, a device that lost a write may show an older header there, which
+    /// verifies: then read a gang block, as a whole, before it is claimed or freed.
     #[must_use]
     pub fn defer_frees(mut self, txgs: u64) -> Self {
         self.defer_txgs = txgs;
