@@ -130,5 +130,5 @@ pub use issue::{DeviceIo, Issue, Member, Members, Piece, Segment, Ticket};
 pub use load::{DirtyCurve, Load};
 pub use queue::{Queue, Reprioritised};
 pub use request::{Flags, Id, Request, RequestError};
-pub use shared::SharedQueue;
+pub use shared::{Issues, SharedQueue};
 pub use stats::{ClassStats, Counters, Latencies};

@@ -23,6 +23,18 @@ bitflags::bitflags! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub(crate) u64);
 
+impl Id {
+    /// The name as a number, for those who keep names of many kinds.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The name of this [number](Self::number).
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// One request to a device: a range of bytes, what to do with it, and how urgently.
 ///
 /// Valid by construction: the range is not empty and does not run past `u64::MAX`, the class

@@ -196,7 +196,7 @@ impl Engine {
         let flags = parent.flags().for_vdev_child(parent.vdev.is_none());
         let mut child = parent.engine().open(ty, flags, pipeline, Some(vdev));
         child.offset_bytes = offset_bytes;
-        child.priority = parent.priority;
+        child.priority = parent.class();
         child.txg = parent.txg;
         child.bookmark = parent.bookmark;
         parent.adopt(&mut child);
@@ -355,7 +355,7 @@ impl Engine {
     pub fn dispatch(zio: ZioBox, kind: QueueKind, place: Place) {
         let engine = Arc::clone(zio.engine());
         engine.stats.dispatches.add(1);
-        let route = Route::of_zio(zio.ty(), zio.priority, zio.flags(), kind, place);
+        let route = Route::of_zio(zio.ty(), zio.class(), zio.flags(), kind, place);
         let affinity = (zio.bookmark.objset ^ zio.bookmark.object.rotate_left(7)) as u32;
         engine.queue.dispatch(zio, Route { affinity, ..route });
     }

@@ -8,7 +8,7 @@ use crate::types::VdevId;
 /// What went wrong.
 ///
 /// [`ErrorKind::severity`] gives the order used when several children fail:
-/// success < [`DeviceGone`](Self::DeviceGone) < [`Checksum`](Self::Checksum) <
+/// success < [`DeviceGone`](Self::DeviceGone) = [`TimedOut`](Self::TimedOut) < [`Checksum`](Self::Checksum) <
 /// [`Io`](Self::Io) < anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Again,
     /// ECANCELED.
     Cancelled,
+    /// ETIMEDOUT: the device has not answered in time.
+    TimedOut,
     /// The pipeline is closed, or was closed while this I/O was under way.
     Closed,
     /// The zio was dropped without being finished: a stage panicked or lost it.
@@ -45,7 +47,7 @@ impl ErrorKind {
     /// Badness: the higher wins (spec 1.12).
     pub const fn severity(self) -> u8 {
         match self {
-            Self::DeviceGone => 1,
+            Self::DeviceGone | Self::TimedOut => 1,
             Self::Checksum => 2,
             Self::Io => 3,
             _ => 4,
@@ -66,6 +68,7 @@ impl ErrorKind {
             Self::NotFound => "ENOENT",
             Self::Again => "EAGAIN",
             Self::Cancelled => "ECANCELED",
+            Self::TimedOut => "ETIMEDOUT",
             Self::Closed => "closed",
             Self::Lost => "lost",
         }

@@ -186,6 +186,7 @@ pub use vdev::{
     Wait,
 };
 mod collect;
+mod control;
 pub mod done;
 mod engine;
 mod flags;
@@ -200,6 +201,7 @@ mod zio;
 
 pub use bp::BlockPointer;
 pub use collect::Completions;
+pub use control::{Control, Entered, Holding};
 pub use engine::{Context, Engine, Parts};
 pub use flags::Flags;
 pub use handle::{Handle, Request};

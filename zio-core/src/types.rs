@@ -139,6 +139,20 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// All classes, the most urgent first.
+    pub const ALL: [Self; 10] = [
+        Self::SyncRead,
+        Self::SyncWrite,
+        Self::AsyncRead,
+        Self::AsyncWrite,
+        Self::Scrub,
+        Self::Removal,
+        Self::Initializing,
+        Self::Trim,
+        Self::Rebuild,
+        Self::Now,
+    ];
+
     /// The class corrected to fit the type of a queued I/O (spec 4.2): a read
     /// that is not in a class for reads becomes an asynchronous read, a write
     /// an asynchronous write. So repair and scrub writes are asynchronous writes.

@@ -217,6 +217,12 @@ pub enum VdevErrorKind {
     ReadOnly,
     /// The I/O was dropped without an answer.
     Lost,
+    /// The I/O was taken back before a device had it.
+    Cancelled,
+    /// The device has not answered in time; it may still be at it.
+    TimedOut,
+    /// The pipeline gave up all its I/O.
+    Closed,
 }
 
 /// A device's error, with the system's number and words where there are any.
@@ -273,6 +279,9 @@ impl From<VdevError> for Error {
             VdevErrorKind::Invalid => ErrorKind::Invalid,
             VdevErrorKind::ReadOnly => ErrorKind::Access,
             VdevErrorKind::Lost => ErrorKind::Lost,
+            VdevErrorKind::Cancelled => ErrorKind::Cancelled,
+            VdevErrorKind::TimedOut => ErrorKind::TimedOut,
+            VdevErrorKind::Closed => ErrorKind::Closed,
         };
         Self::because(kind, error)
     }

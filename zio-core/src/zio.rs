@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::alloc::Slots;
 use crate::bp::{BlockPointer, ByteOrder, COMPRESSION_OFF};
+use crate::control::{Control, Entered};
 use crate::engine::Engine;
 use crate::error::{Error, Place};
 use crate::flags::Flags;
@@ -181,6 +182,10 @@ pub struct Zio {
     pub tried: u64,
     /// Those of them that did not give the block.
     pub bad: u64,
+    /// The client's hand on it; its children have it too.
+    pub control: Option<Control>,
+    /// Its entry there, while it is in a device's queue.
+    pub entered: Option<Entered>,
     /// Private state of a family of stages.
     pub attachment: Option<Box<dyn Any + Send>>,
 }
@@ -222,6 +227,8 @@ impl Zio {
             slot: 0,
             tried: 0,
             bad: 0,
+            control: None,
+            entered: None,
             attachment: None,
         })
     }
@@ -286,6 +293,8 @@ impl Zio {
         self.slot = 0;
         self.tried = 0;
         self.bad = 0;
+        self.control = None;
+        self.entered = None;
         self.attachment = None;
     }
 
@@ -337,6 +346,22 @@ impl Zio {
     /// Did it set out to allocate (spec 1.6)?
     pub fn is_allocating(&self) -> bool {
         self.flow.pipeline_at_birth.contains(Stages::DVA_ALLOCATE)
+    }
+
+    /// Its class: what it was made with, or what its client has said since. Never changed
+    /// for [`Priority::Now`].
+    pub fn class(&self) -> Priority {
+        match &self.control {
+            Some(control) if self.priority != Priority::Now => {
+                control.priority().unwrap_or(self.priority)
+            }
+            _ => self.priority,
+        }
+    }
+
+    /// Has its client cancelled it?
+    pub fn is_cancelled(&self) -> bool {
+        self.control.as_ref().is_some_and(Control::is_cancelled)
     }
 
     /// Place of the zio's I/O, for errors.
@@ -462,12 +487,13 @@ impl Zio {
     }
 
     /// Makes `child` a child of this zio that comes back to it when finished
-    /// (see [`Zio::take_finished_child`]).
+    /// (see [`Zio::take_finished_child`]), in the same client's hand.
     ///
     /// # Panics
     /// As [`Parent::add`].
     pub fn adopt(&self, child: &mut Zio) {
         child.deliver = Deliver::Parent;
+        child.control.clone_from(&self.control);
         self.node.link_child(child, true);
     }
 

@@ -67,6 +67,8 @@ pub(crate) fn repair(shared: &Shared, zio: &Zio) {
         child.add_flags(Flags::IO_REPAIR | Flags::SELF_HEAL);
         child.remove_flags(Flags::SPECULATIVE);
         child.priority = Priority::AsyncWrite;
+        // Nobody's but the pipeline's: a client who cancels the read does not mean this.
+        child.control = None;
         child.data = zio.data.clone();
         child.start();
     }

@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use vdev_queue::{
-    Class, ClassStats, Config, ConfigError, DeviceIo, Issue, Kind, PerClass, SharedQueue, Ticket,
+    Class, ClassStats, Config, ConfigError, DeviceIo, Id, Issue, Issues, Kind, PerClass, SharedQueue,
+    Ticket,
 };
 use zio_core::{
-    BufferPool, Buffers, Complete, Data, Flags, Geometry, Priority, Token, Vdev, VdevDone,
+    BufferPool, Buffers, Complete, Control, Data, Flags, Geometry, Holding, Priority, Token, Vdev, VdevDone,
     VdevError, VdevErrorKind, VdevId, VdevIo, VdevOp, Zio, ZioType,
 };
 
@@ -147,8 +148,18 @@ impl Leaf {
         stats
     }
 
-    /// Sends an I/O of `zio`'s kind to the device: `op` at `offset_bytes` of
-    /// the data area. `token` is whose answer it is.
+    /// Says what the queue is to know of a zio's I/O. The client's hand on it, if there is one,
+    /// learns where it is going to wait.
+    pub(crate) fn announce(self: &Arc<Self>, zio: &mut Zio) -> IoAbout {
+        let about = IoAbout::of(zio, self.queue.reserve_id());
+        if let Some(control) = &about.control {
+            zio.entered = Some(control.enter(Arc::clone(self) as Arc<_>, about.id.number()));
+        }
+        about
+    }
+
+    /// Sends an announced I/O to the device: `op` at the offset of the zio. `token` is whose
+    /// answer it is.
     pub(crate) fn start(self: &Arc<Self>, about: &IoAbout, op: VdevOp, token: Token) {
         if self.place.leaf.is_some() {
             self.load.fetch_add(1, Ordering::Relaxed);
@@ -174,12 +185,27 @@ impl Leaf {
                 let request = request.with_flavour(about.flavour);
                 let alone = about.alone || pieces_of(io.op()) > MERGED_PIECES_MAX;
                 let request = if alone { request.alone() } else { request };
-                let issues = self.queue.submit(request, io, self.clock.now_ns());
+                let mut issues = Issues::new();
+                self.queue.submit_into(about.id, request, io, self.clock.now_ns(), &mut issues);
                 self.carry_out(issues);
+                if let Some(control) = &about.control {
+                    self.listen_again(about, class, control);
+                }
             }
             Err(error) => {
                 io.finish(Err(VdevError::msg(VdevErrorKind::Invalid, error.to_string())));
             }
+        }
+    }
+
+    /// What the client said while the I/O was on its way into the queue found nothing there.
+    fn listen_again(self: &Arc<Self>, about: &IoAbout, class: Class, control: &Control) {
+        if control.is_cancelled() {
+            Arc::clone(self).cancel(about.id.number());
+        } else if let Some(priority) = control.priority()
+            && class_of(priority) != Some(class)
+        {
+            Arc::clone(self).reprioritise(about.id.number(), priority);
         }
     }
 
@@ -242,6 +268,23 @@ impl std::fmt::Debug for Leaf {
     }
 }
 
+impl Holding for Leaf {
+    fn cancel(self: Arc<Self>, ticket: u64) {
+        let (io, issues) = self.queue.cancel(Id::from_number(ticket));
+        if let Some(io) = io {
+            io.finish(Err(VdevError::new(VdevErrorKind::Cancelled)));
+        }
+        self.carry_out(issues);
+    }
+
+    fn reprioritise(self: Arc<Self>, ticket: u64, priority: Priority) {
+        // NOW is for what is never queued; this is.
+        let Some(class) = class_of(priority) else { return };
+        let (_, issues) = self.queue.reprioritise(Id::from_number(ticket), class);
+        self.carry_out(issues);
+    }
+}
+
 /// Which leaf it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeafPlace {
@@ -267,11 +310,13 @@ pub(crate) struct IoAbout {
     kind: Option<Kind>,
     flavour: u16,
     alone: bool,
+    id: Id,
+    control: Option<Control>,
 }
 
 impl IoAbout {
     /// Of a zio for a device. Priority NOW and DONT_QUEUE go around the queue.
-    pub(crate) fn of(zio: &Zio) -> Self {
+    fn of(zio: &Zio, id: Id) -> Self {
         let around = zio.flags().contains(Flags::DONT_QUEUE);
         let kind = match zio.ty() {
             ZioType::Read => Some(Kind::Read),
@@ -282,10 +327,12 @@ impl IoAbout {
         Self {
             offset_bytes: zio.offset_bytes,
             physical: zio.flags().contains(Flags::PHYSICAL),
-            class: if around { None } else { class_of(zio.priority.fit(zio.ty())) },
+            class: if around { None } else { class_of(zio.class().fit(zio.ty())) },
             kind,
             flavour: (zio.flags() & Flags::AGGREGATE_INHERIT).bits() as u16,
             alone: zio.flags().contains(Flags::DONT_AGGREGATE),
+            id,
+            control: zio.control.clone(),
         }
     }
 }

@@ -172,7 +172,7 @@ pub use transform::{Compression, GzipLevel, ZstdLevel};
 pub use vdev_disk::OpenOptions;
 pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
-    BlockPointer, Bookmark, Buffer, Completions, Data, Error, ErrorKind, Finished, Priority, Txg,
+    BlockPointer, Bookmark, Buffer, Completions, Control, Data, Error, ErrorKind, Finished, Priority, Txg,
     VdevId,
 };
 

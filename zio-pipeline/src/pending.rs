@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use zio_core::{
-    BlockPointer, Bookmark, Completions, Data, Error, Finished, Handle, Parent, Priority, Request,
+    BlockPointer, Bookmark, Completions, Control, Data, Error, Finished, Handle, Parent, Priority, Request,
     Zio,
 };
 
@@ -63,6 +63,15 @@ impl<T: Outcome> Pending<T> {
     pub fn priority(self, priority: Priority) -> Self {
         self.with(|zio| {
             zio.priority = priority;
+            Ok(())
+        })
+    }
+
+    /// Puts it into a hand: its owner can cancel it, or change its class, while it is under way.
+    /// Several requests can be in the same hand.
+    pub fn control(self, control: &Control) -> Self {
+        self.with(|zio| {
+            zio.control = Some(control.clone());
             Ok(())
         })
     }

@@ -13,7 +13,7 @@ use zio_core::{
     VdevDone, VdevId, VdevOp, WaitType, Zio, ZioBox, ZioType,
 };
 
-use crate::leaf::{IoAbout, Leaf};
+use crate::leaf::Leaf;
 use crate::shared::Shared;
 use crate::stages::space;
 use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev, places};
@@ -146,7 +146,7 @@ impl IoStart {
             _ if leaf.flush_is_unsupported() => return Some(zio),
             _ => VdevOp::Flush,
         };
-        let about = IoAbout::of(&zio);
+        let about = leaf.announce(&mut zio);
         let token = zio.park_for_device();
         leaf.start(&about, op, token);
         None
@@ -228,6 +228,10 @@ impl Stage for IoStart {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
+        if zio.is_cancelled() {
+            zio.fail(ErrorKind::Cancelled.into());
+            return Some(zio);
+        }
         if let Some(vdev) = zio.vdev {
             return self.to_device(zio, vdev);
         }
@@ -303,6 +307,7 @@ fn all_must_be_good(zio: &mut Zio) {
 /// What the device answered becomes the zio's data and error.
 fn take_answer(zio: &mut Zio, shared: &Shared) {
     let Some(VdevDone { op, result }) = zio.answer.take() else { return };
+    zio.entered = None;
     let leaf = shared.leaf_of(zio);
     if let Ok(leaf) = leaf {
         leaf.answered();
@@ -340,7 +345,11 @@ impl Stage for IoDone {
         take_answer(&mut zio, &self.shared);
         if zio.ty() == ZioType::Read {
             take_good_copy(&mut zio);
-            if zio.vdev.is_none() && zio.error.is_some() && has_untried_places(&zio, &self.shared) {
+            if zio.vdev.is_none()
+                && zio.error.is_some()
+                && !zio.is_cancelled()
+                && has_untried_places(&zio, &self.shared)
+            {
                 zio.rerun_from(Stages::VDEV_IO_START);
                 return Some(zio);
             }
@@ -390,7 +399,7 @@ impl Stage for IoAssess {
             return Some(zio);
         }
         let once_more = Flags::DONT_RETRY | Flags::IO_RETRY;
-        if zio.vdev.is_none() && !zio.flags().intersects(once_more) {
+        if zio.vdev.is_none() && !zio.flags().intersects(once_more) && !zio.is_cancelled() {
             zio.error = None;
             zio.tried = 0;
             zio.bad = 0;

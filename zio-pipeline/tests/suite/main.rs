@@ -5,6 +5,7 @@ mod bad_input;
 mod big_endian;
 mod common;
 mod conformance;
+mod control;
 #[cfg(feature = "crypt")]
 mod crypt;
 mod dedup;
