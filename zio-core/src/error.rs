@@ -8,8 +8,9 @@ use crate::types::VdevId;
 /// What went wrong.
 ///
 /// [`ErrorKind::severity`] gives the order used when several children fail:
-/// success < [`DeviceGone`](Self::DeviceGone) = [`TimedOut`](Self::TimedOut) < [`Checksum`](Self::Checksum) <
-/// [`Io`](Self::Io) < anything else.
+/// success < [`DeviceGone`](Self::DeviceGone) < [`Checksum`](Self::Checksum) <
+/// [`Io`](Self::Io) < anything else < [`TimedOut`](Self::TimedOut), which must not be hidden by
+/// another: the device may still be at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -47,9 +48,10 @@ impl ErrorKind {
     /// Badness: the higher wins (spec 1.12).
     pub const fn severity(self) -> u8 {
         match self {
-            Self::DeviceGone | Self::TimedOut => 1,
+            Self::DeviceGone => 1,
             Self::Checksum => 2,
             Self::Io => 3,
+            Self::TimedOut => 5,
             _ => 4,
         }
     }

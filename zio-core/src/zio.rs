@@ -182,6 +182,9 @@ pub struct Zio {
     pub tried: u64,
     /// Those of them that did not give the block.
     pub bad: u64,
+    /// Its errors are not taken for an answer as long as better devices could help; the same
+    /// goes for its children.
+    pub must_succeed: bool,
     /// The client's hand on it; its children have it too.
     pub control: Option<Control>,
     /// Its entry there, while it is in a device's queue.
@@ -227,6 +230,7 @@ impl Zio {
             slot: 0,
             tried: 0,
             bad: 0,
+            must_succeed: false,
             control: None,
             entered: None,
             attachment: None,
@@ -293,6 +297,7 @@ impl Zio {
         self.slot = 0;
         self.tried = 0;
         self.bad = 0;
+        self.must_succeed = false;
         self.control = None;
         self.entered = None;
         self.attachment = None;
@@ -494,6 +499,7 @@ impl Zio {
     pub fn adopt(&self, child: &mut Zio) {
         child.deliver = Deliver::Parent;
         child.control.clone_from(&self.control);
+        child.must_succeed = self.must_succeed;
         self.node.link_child(child, true);
     }
 

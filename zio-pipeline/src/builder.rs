@@ -19,11 +19,13 @@ use crate::clock::Clock;
 use crate::crypt::Keys;
 #[cfg(feature = "crypt")]
 use crate::crypt::{DatasetKeys, Entropy};
+use crate::deadman::{self, Deadman};
 use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
 use crate::source::{Mirror, Source};
 use crate::stages;
+use crate::suspend::FailMode;
 use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev};
 
 /// Start of the data area on every leaf (spec 8.5): two labels and 3.5 MiB in reserve.
@@ -144,6 +146,8 @@ pub struct Builder {
     threads: bool,
     hand_over: bool,
     large_gang_headers: bool,
+    fail_mode: FailMode,
+    deadman: Option<Deadman>,
     keys: Keys,
 }
 
@@ -163,6 +167,8 @@ impl Builder {
             threads: false,
             hand_over: true,
             large_gang_headers: false,
+            fail_mode: FailMode::default(),
+            deadman: None,
             keys: Keys::default(),
         }
     }
@@ -322,6 +328,23 @@ impl Builder {
         self
     }
 
+    /// What becomes of requests whose devices are gone: they end with the error, unless
+    /// told otherwise.
+    #[must_use]
+    pub fn fail_mode(mut self, mode: FailMode) -> Self {
+        self.fail_mode = mode;
+        self
+    }
+
+    /// Watch for devices that do not answer, on a thread of the pipeline's own. With a
+    /// [task queue of the caller's](Self::task_queue) nobody does; the caller may call
+    /// [`Pipeline::give_up_overdue`].
+    #[must_use]
+    pub fn deadman(mut self, deadman: Deadman) -> Self {
+        self.deadman = Some(deadman);
+        self
+    }
+
     /// Use blocking system calls on threads instead of io_uring. That is
     /// also what happens by itself where the system refuses io_uring.
     #[must_use]
@@ -365,6 +388,7 @@ impl Builder {
             self.txg,
             self.keys,
             self.large_gang_headers,
+            self.fail_mode,
         ));
         let own_threads = self.task_queue.is_none();
         let queue = self.task_queue.unwrap_or_else(|| {
@@ -379,7 +403,10 @@ impl Builder {
             shared: Arc::clone(&shared) as Arc<_>,
             hand_over: self.hand_over,
         });
-        let reapers = if own_threads { start_reapers(&engine)? } else { Vec::new() };
+        let mut reapers = if own_threads { start_reapers(&engine)? } else { Vec::new() };
+        if let Some(deadman) = self.deadman.filter(|_| own_threads) {
+            reapers.push(deadman::watch(deadman, &shared).map_err(BuildError::Thread)?);
+        }
         let threads = Threads { reapers, pool };
         Ok(Pipeline::new(engine, shared, metaslabs, self.defaults, threads))
     }

@@ -67,6 +67,7 @@ pub(crate) fn repair(shared: &Shared, zio: &Zio) {
         child.add_flags(Flags::IO_REPAIR | Flags::SELF_HEAL);
         child.remove_flags(Flags::SPECULATIVE);
         child.priority = Priority::AsyncWrite;
+        child.txg = zio.bp.physical_birth();
         // Nobody's but the pipeline's: a client who cancels the read does not mean this.
         child.control = None;
         child.data = zio.data.clone();

@@ -1,8 +1,7 @@
 //! A leaf: one device behind its queue.
 //!
 //! The queue decides what goes to the device when; this file carries its
-//! decisions out. A *flight* is what is at the device: it knows the queue's
-//! ticket and whose answers it carries. When a flight lands, the queue hears of
+//! decisions out. What is at the device is a [`Flight`]. When one lands, the queue hears of
 //! it first, so that the device gets its next I/O before this thread turns to
 //! the results.
 
@@ -12,21 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use vdev_queue::{
-    Class, ClassStats, Config, ConfigError, DeviceIo, Id, Issue, Issues, Kind, PerClass, SharedQueue,
-    Ticket,
+    Class, ClassStats, Config, ConfigError, Id, Issue, Issues, Kind, PerClass, SharedQueue, Ticket,
 };
 use zio_core::{
-    BufferPool, Buffers, Complete, Control, Data, Flags, Geometry, Holding, Priority, Token, Vdev, VdevDone,
+    Buffer, BufferPool, Control, Flags, Geometry, Holding, Priority, Token, Vdev, VdevDone,
     VdevError, VdevErrorKind, VdevId, VdevIo, VdevOp, Zio, ZioType,
 };
 
 use crate::builder::LABELS_END_BYTES;
 use crate::clock::Clock;
-
-/// Flights kept for reuse, per leaf.
-const KEPT_FLIGHTS_MAX: usize = 1024;
+use crate::flight::{Flight, InFlight, pieces_of};
+use crate::health::Health;
 
 /// A write in more pieces than data and padding is not merged with others:
 /// 512 members at most (see [`vdev_queue::AggregationLimits`]) of two pieces
@@ -44,11 +40,17 @@ pub(crate) struct Leaf {
     queue: SharedQueue<VdevIo>,
     clock: Clock,
     buffers: BufferPool,
-    flights: Mutex<Vec<Arc<Flight>>>,
+    /// Those that wait for their next I/O.
+    idle_flights: Mutex<Vec<Arc<Flight>>>,
+    /// All there are: as many as have ever been at the device at once.
+    all_flights: Mutex<Vec<Arc<Flight>>>,
     /// The device said that it has no write cache to flush.
     flush_unsupported: AtomicBool,
     /// I/Os started and not answered; counted for leaves of a mirror only.
     load: AtomicU32,
+    health: Health,
+    /// No I/O is started any more.
+    closed: AtomicBool,
 }
 
 impl Leaf {
@@ -70,14 +72,25 @@ impl Leaf {
             queue: SharedQueue::new(queue)?,
             clock,
             buffers,
-            flights: Mutex::new(Vec::new()),
+            idle_flights: Mutex::default(),
+            all_flights: Mutex::default(),
             flush_unsupported: AtomicBool::new(false),
             load: AtomicU32::new(0),
+            health: Health::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn place(&self) -> LeafPlace {
         self.place
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -144,7 +157,7 @@ impl Leaf {
     pub(crate) fn queue_stats(self: &Arc<Self>) -> PerClass<ClassStats> {
         // Whoever looks into the queue also takes along what others left in its inbox.
         let (stats, issues) = self.queue.stats();
-        self.carry_out(issues);
+        self.carry_out(issues, self.clock.now_ns());
         stats
     }
 
@@ -170,7 +183,8 @@ impl Leaf {
         };
         let io = VdevIo::new(op, offset_bytes, token);
         let Some((class, kind)) = about.class.zip(about.kind) else {
-            self.vdev.start(io);
+            let io = self.flight().load_alone(self, io, self.clock.now_ns());
+            self.depart(io);
             return;
         };
         let request = vdev_queue::Request::new(
@@ -185,11 +199,14 @@ impl Leaf {
                 let request = request.with_flavour(about.flavour);
                 let alone = about.alone || pieces_of(io.op()) > MERGED_PIECES_MAX;
                 let request = if alone { request.alone() } else { request };
-                let mut issues = Issues::new();
-                self.queue.submit_into(about.id, request, io, self.clock.now_ns(), &mut issues);
-                self.carry_out(issues);
+                let (now_ns, mut issues) = (self.clock.now_ns(), Issues::new());
+                self.queue.submit_into(about.id, request, io, now_ns, &mut issues);
+                self.carry_out(issues, now_ns);
                 if let Some(control) = &about.control {
                     self.listen_again(about, class, control);
+                }
+                if self.closed.load(Ordering::SeqCst) {
+                    self.close(&VdevError::new(VdevErrorKind::Closed));
                 }
             }
             Err(error) => {
@@ -212,19 +229,19 @@ impl Leaf {
     /// Starts what the queue issued. A device that answers inside `start`
     /// makes the queue issue more; that joins this thread's list instead of
     /// deepening the stack.
-    fn carry_out(self: &Arc<Self>, issues: impl IntoIterator<Item = Issue<VdevIo>>) {
+    fn carry_out(self: &Arc<Self>, issues: impl IntoIterator<Item = Issue<VdevIo>>, now_ns: u64) {
         ISSUING.with(|list| {
             let Some(_turn) = list.begin() else {
-                let waiting = issues.into_iter().map(|issue| (Arc::clone(self), issue));
+                let waiting = issues.into_iter().map(|issue| (Arc::clone(self), issue, now_ns));
                 list.waiting.borrow_mut().extend(waiting);
                 return;
             };
             for issue in issues {
-                self.take_off(issue);
+                self.take_off(issue, now_ns);
                 loop {
                     let next = list.waiting.borrow_mut().pop();
                     match next {
-                        Some((leaf, issue)) => leaf.take_off(issue),
+                        Some((leaf, issue, now_ns)) => leaf.take_off(issue, now_ns),
                         None => break,
                     }
                 }
@@ -232,29 +249,84 @@ impl Leaf {
         });
     }
 
-    fn take_off(self: &Arc<Self>, issue: Issue<VdevIo>) {
+    fn take_off(self: &Arc<Self>, issue: Issue<VdevIo>, now_ns: u64) {
         match issue {
+            Issue::Io(io) if self.closed.load(Ordering::SeqCst) => {
+                for member in io.members {
+                    member.payload.finish(Err(VdevError::new(VdevErrorKind::Closed)));
+                }
+                self.carry_out(self.queue.complete(io.ticket, now_ns), now_ns);
+            }
             Issue::Io(io) => {
-                let flight = self.flights.lock().pop().unwrap_or_default();
-                let io = flight.load(self, io);
-                self.vdev.start(io);
+                let io = self.flight().load(self, io, now_ns);
+                self.depart(io);
             }
             Issue::Unneeded(member) => member.payload.finish(Ok(())),
         }
     }
 
-    fn land(self: &Arc<Self>, ticket: Ticket) {
-        let issues = self.queue.complete(ticket, self.clock.now_ns());
-        if !issues.is_empty() {
-            self.carry_out(issues);
+    /// Gives an I/O to the device. Whoever closes the leaf at this moment has not seen it.
+    fn depart(&self, io: VdevIo) {
+        self.vdev.start(io);
+        if self.closed.load(Ordering::SeqCst) {
+            self.give_up_flights(u64::MAX, &VdevError::new(VdevErrorKind::Closed));
         }
     }
 
-    fn keep(&self, flight: Arc<Flight>) {
-        let mut flights = self.flights.lock();
-        if flights.len() < KEPT_FLIGHTS_MAX {
-            flights.push(flight);
+    /// The device has answered.
+    pub(crate) fn land(self: &Arc<Self>, ticket: Option<Ticket>, start_ns: u64, done: &VdevDone) {
+        let now_ns = self.clock.now_ns();
+        if self.place.leaf.is_some() && matches!(done.op, Some(VdevOp::Read(_))) {
+            self.health.served(now_ns.saturating_sub(start_ns), now_ns);
         }
+        let Some(ticket) = ticket else { return };
+        let issues = self.queue.complete(ticket, now_ns);
+        if !issues.is_empty() {
+            self.carry_out(issues, now_ns);
+        }
+    }
+
+    fn flight(&self) -> Arc<Flight> {
+        let idle = self.idle_flights.lock().pop();
+        idle.unwrap_or_else(|| {
+            let fresh = Arc::new(Flight::default());
+            self.all_flights.lock().push(Arc::clone(&fresh));
+            fresh
+        })
+    }
+
+    /// Takes a flight back whose I/O has been answered.
+    pub(crate) fn keep(&self, flight: Arc<Flight>) {
+        self.idle_flights.lock().push(flight);
+    }
+
+    /// Memory for bytes between two reads, which nobody asked for.
+    pub(crate) fn gap_buffer(&self, len_bytes: usize) -> Buffer {
+        self.buffers.take(len_bytes)
+    }
+
+    // -- When the device does not answer. --
+
+    /// What the device has not answered.
+    pub(crate) fn in_flight(&self) -> Vec<InFlight> {
+        self.all_flights.lock().iter().filter_map(|flight| flight.look()).collect()
+    }
+
+    /// Fails the requests whose I/O the device has had since `before_ns`. Returns how many.
+    pub(crate) fn give_up_flights(&self, before_ns: u64, error: &VdevError) -> usize {
+        let all = self.all_flights.lock().clone();
+        all.iter().map(|flight| flight.give_up(before_ns, error)).sum()
+    }
+
+    /// Fails all its requests, and starts nothing for those that come.
+    pub(crate) fn close(self: &Arc<Self>, error: &VdevError) {
+        self.closed.store(true, Ordering::SeqCst);
+        let (waiting, issues) = self.queue.cancel_all();
+        for member in waiting {
+            member.payload.finish(Err(error.clone()));
+        }
+        self.carry_out(issues, self.clock.now_ns());
+        self.give_up_flights(u64::MAX, error);
     }
 }
 
@@ -274,14 +346,14 @@ impl Holding for Leaf {
         if let Some(io) = io {
             io.finish(Err(VdevError::new(VdevErrorKind::Cancelled)));
         }
-        self.carry_out(issues);
+        self.carry_out(issues, self.clock.now_ns());
     }
 
     fn reprioritise(self: Arc<Self>, ticket: u64, priority: Priority) {
         // NOW is for what is never queued; this is.
         let Some(class) = class_of(priority) else { return };
         let (_, issues) = self.queue.reprioritise(Id::from_number(ticket), class);
-        self.carry_out(issues);
+        self.carry_out(issues, self.clock.now_ns());
     }
 }
 
@@ -355,7 +427,8 @@ fn class_of(priority: Priority) -> Option<Class> {
 /// What this thread still has to hand to devices.
 struct Issuing {
     active: Cell<bool>,
-    waiting: RefCell<Vec<(Arc<Leaf>, Issue<VdevIo>)>>,
+    /// Which leaf's, what, and since when.
+    waiting: RefCell<Vec<(Arc<Leaf>, Issue<VdevIo>, u64)>>,
 }
 
 impl Issuing {
@@ -378,111 +451,4 @@ impl Drop for IssuingTurn<'_> {
 thread_local! {
     static ISSUING: Issuing =
         const { Issuing { active: Cell::new(false), waiting: RefCell::new(Vec::new()) } };
-}
-
-/// One request within a flight: whose answer, and how many pieces are its own.
-struct Passenger {
-    token: Token,
-    pieces: usize,
-    /// A piece before it that nobody asked for.
-    gap_before: bool,
-}
-
-struct Cargo {
-    leaf: Arc<Leaf>,
-    ticket: Ticket,
-    passengers: SmallVec<[Passenger; 1]>,
-}
-
-/// Segments or buffers of an operation.
-fn pieces_of(op: &VdevOp) -> usize {
-    match op {
-        VdevOp::Read(buffers) => buffers.len(),
-        VdevOp::Write(data) => data.segments().len(),
-        VdevOp::Flush | VdevOp::Trim { .. } => 0,
-    }
-}
-
-/// An I/O at the device. Recycled.
-#[derive(Default)]
-struct Flight(Mutex<Option<Cargo>>);
-
-impl Flight {
-    /// Packs one issued I/O: the members' own buffers, in order, are its pieces.
-    fn load(self: Arc<Self>, leaf: &Arc<Leaf>, io: DeviceIo<VdevIo>) -> VdevIo {
-        let DeviceIo { ticket, offset_bytes, members, .. } = io;
-        let mut passengers = SmallVec::new();
-        let mut packed: Option<VdevOp> = None;
-        let mut at = offset_bytes;
-        for member in members {
-            let gap_bytes = member.request.offset_bytes().saturating_sub(at);
-            at = member.request.end_bytes();
-            let (op, _, token) = member.payload.into_parts();
-            let pieces = pieces_of(&op);
-            passengers.push(Passenger { token, pieces, gap_before: gap_bytes > 0 });
-            packed = Some(match (packed.take(), op) {
-                (None, op) => op,
-                (Some(VdevOp::Read(mut all)), VdevOp::Read(own)) => {
-                    if gap_bytes > 0 {
-                        all.push(leaf.buffers.take(gap_bytes as usize));
-                    }
-                    all.extend(own);
-                    VdevOp::Read(all)
-                }
-                (Some(VdevOp::Write(mut all)), VdevOp::Write(own)) => {
-                    all.append(own);
-                    VdevOp::Write(all)
-                }
-                (Some(all), _) => all,
-            });
-        }
-        *self.0.lock() = Some(Cargo { leaf: Arc::clone(leaf), ticket, passengers });
-        VdevIo::new(packed.unwrap_or(VdevOp::Flush), offset_bytes, Token::new(self, 0))
-    }
-}
-
-impl Complete for Flight {
-    fn complete(self: Arc<Self>, _ticket: u64, done: VdevDone) {
-        let Some(Cargo { leaf, ticket, passengers }) = self.0.lock().take() else { return };
-        leaf.keep(self);
-        leaf.land(ticket);
-        unload(passengers, done);
-    }
-}
-
-/// Gives each passenger its own pieces and the common result.
-fn unload(mut passengers: SmallVec<[Passenger; 1]>, done: VdevDone) {
-    if passengers.len() == 1
-        && let Some(only) = passengers.pop()
-    {
-        only.token.finish(done);
-        return;
-    }
-    match done.op {
-        Some(VdevOp::Read(buffers)) => {
-            let mut buffers = buffers.into_iter();
-            for passenger in passengers {
-                if passenger.gap_before {
-                    drop(buffers.next());
-                }
-                let own: Buffers = buffers.by_ref().take(passenger.pieces).collect();
-                let op = Some(VdevOp::Read(own));
-                passenger.token.finish(VdevDone { op, result: done.result.clone() });
-            }
-        }
-        Some(VdevOp::Write(data)) => {
-            let mut segments = data.segments().iter();
-            for passenger in passengers {
-                let mut own = Data::new();
-                segments.by_ref().take(passenger.pieces).for_each(|s| own.push(s.clone()));
-                let op = Some(VdevOp::Write(own));
-                passenger.token.finish(VdevDone { op, result: done.result.clone() });
-            }
-        }
-        _ => {
-            for passenger in passengers {
-                passenger.token.finish(VdevDone { op: None, result: done.result.clone() });
-            }
-        }
-    }
 }

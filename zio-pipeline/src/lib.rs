@@ -142,38 +142,50 @@ mod builder;
 mod clock;
 mod cost;
 mod crypt;
+mod deadman;
 mod dedup;
+mod flight;
 mod heal;
+mod health;
 mod leaf;
+mod missing;
+mod outage;
 mod pending;
 mod physical;
 mod pipeline;
+mod probe;
 mod props;
 mod read;
 mod shared;
 mod source;
 mod stages;
+mod suspend;
 mod top_vdev;
+mod txg_ranges;
 
 pub use builder::{BuildError, Builder, DATA_START_BYTES};
 pub use checksum::Algorithm as Checksum;
 #[cfg(feature = "crypt")]
 pub use crypt::DatasetKeys;
+pub use deadman::{Deadman, Overdue};
 pub use heal::Healed;
+pub use outage::LeafErrors;
 pub use pending::{Awaited, Outcome, Pending, Started};
 pub use physical::Physical;
 pub use pipeline::{IntoData, Pipeline, Root};
 pub use props::Write;
 pub use read::Read;
 pub use source::Mirror;
+pub use suspend::{FailMode, Suspended};
 #[cfg(feature = "crypt")]
 pub use transform::crypt::{KeyError, Suite};
 pub use transform::{Compression, GzipLevel, ZstdLevel};
+pub use txg_ranges::TxgRanges;
 pub use vdev_disk::OpenOptions;
 pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
-    BlockPointer, Bookmark, Buffer, Completions, Control, Data, Error, ErrorKind, Finished, Priority, Txg,
-    VdevId,
+    BlockPointer, Bookmark, Buffer, Completions, Control, Data, Error, ErrorKind, Finished,
+    Priority, Txg, VdevId,
 };
 
 /// The examples of the README compile.

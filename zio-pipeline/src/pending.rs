@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use zio_core::{
-    BlockPointer, Bookmark, Completions, Control, Data, Error, Finished, Handle, Parent, Priority, Request,
-    Zio,
+    BlockPointer, Bookmark, Completions, Control, Data, Error, Finished, Flags, Handle, Parent,
+    Priority, Request, Zio,
 };
 
 /// What a finished zio means to the client.
@@ -63,6 +63,18 @@ impl<T: Outcome> Pending<T> {
     pub fn priority(self, priority: Priority) -> Self {
         self.with(|zio| {
             zio.priority = priority;
+            Ok(())
+        })
+    }
+
+    /// Do not take an error of the devices for an answer: the request is suspended until
+    /// [`Pipeline::resume`](crate::Pipeline::resume), however often it takes, whatever the
+    /// [fail mode](crate::Builder::fail_mode). Errors that no device could mend come back all the same: no space, a
+    /// bad pointer, a key that is missing.
+    pub fn must_succeed(self) -> Self {
+        self.with(|zio| {
+            zio.remove_flags(Flags::CANFAIL);
+            zio.must_succeed = true;
             Ok(())
         })
     }

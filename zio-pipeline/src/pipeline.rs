@@ -203,6 +203,10 @@ impl Pipeline {
         Ok(Physical::new(self, vdev, found.ok_or_else(none)?))
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
@@ -286,10 +290,11 @@ impl Pipeline {
 }
 
 impl Drop for Pipeline {
-    /// Waits for everything that was started. The devices are closed with the
+    /// Waits for everything that was started; what is suspended ends with its error. The devices are closed with the
     /// last of [`Completions`], handles and results that are still held. In a completion callback, whose own
     /// request is not finished yet, a thread of its own does the waiting.
     fn drop(&mut self) {
+        self.shared.suspension.refuse();
         let (engine, threads) = (Arc::clone(&self.engine), std::mem::take(&mut self.threads));
         let close = move || {
             engine.close();

@@ -14,6 +14,7 @@ use crate::dedup::Dedup;
 use crate::heal::Heal;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
+use crate::suspend::{FailMode, Suspension};
 use crate::top_vdev::TopVdev;
 
 /// What the stages of one pipeline share.
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) checksums: Checksums,
     pub(crate) heal: Heal,
     pub(crate) keys: Keys,
+    pub(crate) suspension: Suspension,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
     txg: AtomicU64,
@@ -38,6 +40,7 @@ impl Shared {
         txg: Txg,
         keys: Keys,
         large_gang_headers: bool,
+        fail_mode: FailMode,
     ) -> Self {
         Self {
             vdevs,
@@ -47,6 +50,7 @@ impl Shared {
             checksums: Checksums::new(salt),
             heal: Heal::default(),
             keys,
+            suspension: Suspension::new(fail_mode),
             large_gang_headers,
             txg: AtomicU64::new(txg.max(1)),
         }

@@ -1,10 +1,11 @@
 //! A top-level vdev: what an address names. One leaf, or a mirror of several
 //! that all hold the same bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use zio_core::VdevId;
+use zio_core::{Txg, VdevId};
 
 use crate::leaf::Leaf;
 
@@ -14,6 +15,27 @@ pub(crate) const MIRROR_LEAVES_MAX: usize = 16;
 /// Reads of blocks this close together like to be served by the same leaf of
 /// a mirror: 2^21 bytes (spec 1.13).
 const LOCALITY_SHIFT: u32 = 21;
+
+/// A leaf this many times slower than its quickest sibling sits reads out …
+const SLOW_FACTOR: u64 = 4;
+
+/// … unless it is as quick as this all the same.
+const SLOW_NS_MIN: u64 = 200_000;
+
+/// Number of a leaf that may be chosen.
+type Candidate = usize;
+
+/// What a leaf is good for as the source of a block, best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fitness {
+    Fit,
+    /// Much slower than another.
+    Slow,
+    /// It has missed the block.
+    Lacking,
+    /// It failed its probe.
+    Dead,
+}
 
 /// A top-level vdev.
 #[derive(Debug)]
@@ -58,20 +80,47 @@ impl TopVdev {
         1 << self.ashift
     }
 
-    /// The leaf to read from: of those not in `tried` (bit n is leaf n) the one with
-    /// the least to do; of several, the one whose turn this part of the device is.
-    pub(crate) fn choose(&self, tried: u64, offset_bytes: u64) -> Option<usize> {
+    /// The leaf to read a block born in `birth` from, in a place of the data area: of those not in `tried` (bit n is leaf n)
+    /// and fit for it the one with the least to do; of several, the one whose turn this part
+    /// of the device is. Now and then, one that is not thought fit: it may be by now.
+    pub(crate) fn choose(&self, tried: u64, place: &Range<u64>, birth: Txg) -> Option<usize> {
         if !self.is_mirror() {
             return (tried & 1 == 0).then_some(0);
         }
-        let untried = || (0..self.leaves.len()).filter(|leaf| tried & (1 << leaf) == 0);
-        let load = |leaf: usize| self.leaves[leaf].load();
-        let least = untried().map(load).min()?;
-        let ties: SmallVec<[usize; MIRROR_LEAVES_MAX]> =
-            untried().filter(|leaf| load(*leaf) <= least).collect();
-        // A load may have risen meanwhile; then any untried leaf will do.
-        let turn = (offset_bytes >> LOCALITY_SHIFT) as usize;
-        ties.get(turn % ties.len().max(1)).copied().or_else(|| untried().next())
+        let mut candidates: SmallVec<[Candidate; MIRROR_LEAVES_MAX]> =
+            (0..self.leaves.len()).filter(|leaf| tried & (1 << leaf) == 0).collect();
+        let fitness: SmallVec<[Fitness; MIRROR_LEAVES_MAX]> = self.fitness(place, birth);
+        if let Some(doubtful) = candidates
+            .iter()
+            .copied()
+            .filter(|leaf| matches!(fitness[*leaf], Fitness::Slow | Fitness::Dead))
+            .find(|leaf| self.leaves[*leaf].health().begin_trial(self.leaves[*leaf].now_ns()))
+        {
+            return Some(doubtful);
+        }
+        let best = candidates.iter().map(|leaf| fitness[*leaf]).min()?;
+        candidates.retain(|leaf| fitness[*leaf] == best);
+        let load = |leaf: &Candidate| self.leaves[*leaf].load();
+        let least = candidates.iter().map(load).min()?;
+        let ties: SmallVec<[Candidate; MIRROR_LEAVES_MAX]> =
+            candidates.iter().filter(|leaf| load(leaf) <= least).copied().collect();
+        // A load may have risen meanwhile; then any of them will do.
+        let turn = (place.start >> LOCALITY_SHIFT) as usize;
+        ties.get(turn % ties.len().max(1)).or(candidates.first()).copied()
+    }
+
+    /// What each leaf is good for.
+    fn fitness(&self, place: &Range<u64>, birth: Txg) -> SmallVec<[Fitness; MIRROR_LEAVES_MAX]> {
+        let service_ns = |leaf: &Arc<Leaf>| leaf.health().service_ns();
+        let quickest_ns = self.leaves.iter().map(service_ns).filter(|ns| *ns > 0).min();
+        let slow_ns = quickest_ns.map_or(u64::MAX, |ns| (SLOW_FACTOR * ns).max(SLOW_NS_MIN));
+        let of = |leaf: &Arc<Leaf>| match leaf.health() {
+            health if !health.is_readable() => Fitness::Dead,
+            health if health.is_missing(birth, place) => Fitness::Lacking,
+            health if health.service_ns() > slow_ns => Fitness::Slow,
+            _ => Fitness::Fit,
+        };
+        self.leaves.iter().map(of).collect()
     }
 }
 

@@ -98,6 +98,15 @@ impl Verify {
         }
     }
 
+    fn count(&self, zio: &Zio, error: &Error) {
+        let counts = error.kind() == ErrorKind::Checksum
+            && zio.vdev.is_some()
+            && !zio.flags().contains(Flags::SPECULATIVE);
+        if counts && let Ok(leaf) = self.shared.leaf_of(zio) {
+            leaf.health().errors().checksum.add(1);
+        }
+    }
+
     fn verify_by_pointer(&self, zio: &Zio) -> Result<(), Error> {
         let context = self.shared.checksums.get(zio.bp.checksum_id())?;
         let (order, [a, b, c, d]) = (order_of(&zio.bp), zio.bp.checksum());
@@ -162,6 +171,7 @@ impl Stage for Verify {
             && let Err(error) = self.verify(&mut zio)
         {
             zio.data = Data::new();
+            self.count(&zio, &error);
             zio.fail(error);
         }
         Some(zio)

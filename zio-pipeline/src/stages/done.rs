@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use zio_core::{ChildSet, Done, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done};
+use zio_core::{
+    ChildSet, Done, ErrorKind, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done,
+};
 
 use crate::shared::Shared;
 use crate::stages::{dedup, gang, space};
@@ -24,6 +26,10 @@ impl Settle {
         let failed = zio.error.is_some()
             && zio.ty() == ZioType::Write
             && !zio.flags().intersects(Flags::IO_REWRITE | Flags::NOPWRITE);
+        if failed && zio.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
+            // A device may still write there, whenever it wakes up: leaked, not reused.
+            return;
+        }
         let undone = if failed && zio.traced().contains(Stages::DVA_ALLOCATE) {
             space::take_back_extents(&self.shared, &gang::extents_of(zio), zio.txg)
         } else if failed && zio.traced().contains(Stages::DDT_WRITE) && zio.bp.copies() > 0 {

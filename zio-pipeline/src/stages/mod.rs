@@ -1,8 +1,10 @@
 //! The stages, one file per family.
 
 mod checksum;
+mod copies;
 mod dedup;
 mod done;
+mod flush;
 mod gang;
 mod space;
 mod throttle;
@@ -15,7 +17,7 @@ use zio_core::{Done, IssueAsync, Ready, Stage};
 
 pub(crate) use space::overlapping;
 pub(crate) use throttle::Throttle;
-pub(crate) use vdev_io::vdev_child;
+pub(crate) use vdev_io::{child_on, vdev_child};
 
 use crate::cost;
 use crate::shared::Shared;

@@ -4,6 +4,7 @@
 //! A zio of a block (no device of its own) makes one child per place that
 //! is to be read or written; a zio of a device goes through the leaf's queue.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -15,9 +16,9 @@ use zio_core::{
 
 use crate::leaf::Leaf;
 use crate::shared::Shared;
-use crate::stages::space;
+use crate::stages::{copies, flush, space};
 use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev, places};
-use crate::{cost, heal};
+use crate::{cost, heal, probe};
 
 /// VDEV_IO_START.
 pub(crate) struct IoStart {
@@ -43,7 +44,9 @@ impl IoStart {
                 }
             };
             let tried = places::leaves_in(zio.tried, index);
-            let Some(leaf) = vdev.choose(tried, dva.offset_bytes()) else { continue };
+            let birth = zio.bp.physical_birth();
+            let place = place_of(dva, zio.size_bytes);
+            let Some(leaf) = vdev.choose(tried, &place, birth) else { continue };
             return Ok(read_place(zio, index, dva, leaf, vdev));
         }
         Err(nowhere.unwrap_or_else(|| ErrorKind::Io.into()))
@@ -73,25 +76,9 @@ impl IoStart {
         }
     }
 
-    /// One child for every leaf of every address.
-    fn write_all_copies(&self, zio: &Zio) -> Result<(), Error> {
-        let located = zio
-            .bp
-            .dvas()
-            .map(|dva| Ok((dva, self.shared.locate(dva, zio.size_bytes as u64)?)))
-            .collect::<Result<SmallVec<[_; 3]>, Error>>()?;
-        for (dva, vdev) in located {
-            for leaf in vdev.leaves() {
-                let mut child = vdev_child(zio, ZioType::Write, dva, leaf, Stages::VDEV_CHILD);
-                child.data = zio.data.clone();
-                child.start();
-            }
-        }
-        Ok(())
-    }
-
     /// One child for every leaf of every vdev.
-    fn flush_all_leaves(&self, zio: &Zio) {
+    fn flush_all_leaves(&self, zio: &mut Zio) {
+        flush::begin(&self.shared, zio);
         for leaf in self.shared.leaves() {
             child_on(zio, ZioType::Ioctl, leaf, 0, Stages::IOCTL).start();
         }
@@ -153,6 +140,11 @@ impl IoStart {
     }
 }
 
+/// Where a copy stands, in bytes of the data area.
+fn place_of(dva: Dva, len_bytes: usize) -> Range<u64> {
+    dva.offset_bytes()..dva.offset_bytes().saturating_add(len_bytes as u64)
+}
+
 /// A child that reads and verifies one place of a block.
 fn read_place(zio: &mut Zio, index: usize, dva: Dva, leaf: usize, vdev: &TopVdev) -> ZioBox {
     let place = places::number(index, leaf);
@@ -180,7 +172,13 @@ pub(crate) fn vdev_child(
 }
 
 /// A child for a leaf.
-fn child_on(zio: &Zio, ty: ZioType, leaf: &Leaf, offset_bytes: u64, pipeline: Stages) -> ZioBox {
+pub(crate) fn child_on(
+    zio: &Zio,
+    ty: ZioType,
+    leaf: &Leaf,
+    offset_bytes: u64,
+    pipeline: Stages,
+) -> ZioBox {
     let place = leaf.place();
     let mut child = Engine::make_vdev_child(zio, ty, place.vdev, offset_bytes, pipeline);
     child.leaf = place.leaf;
@@ -232,6 +230,10 @@ impl Stage for IoStart {
             zio.fail(ErrorKind::Cancelled.into());
             return Some(zio);
         }
+        if self.shared.suspension.is_closed() {
+            zio.fail(ErrorKind::Closed.into());
+            return Some(zio);
+        }
         if let Some(vdev) = zio.vdev {
             return self.to_device(zio, vdev);
         }
@@ -239,10 +241,10 @@ impl Stage for IoStart {
             ZioType::Read if zio.flags().contains(Flags::SCRUB) => self.read_all_copies(&mut zio),
             ZioType::Read => self.read_one_copy(&mut zio).map(Zio::start),
             ZioType::Ioctl => {
-                self.flush_all_leaves(&zio);
+                self.flush_all_leaves(&mut zio);
                 Ok(())
             }
-            _ => self.write_all_copies(&zio),
+            _ => copies::write_all(&self.shared, &mut zio),
         };
         if let Err(error) = started {
             zio.fail(error);
@@ -264,10 +266,10 @@ impl IoDone {
 
 /// Takes the first good copy among the children that came home, and notes the
 /// places that gave none. Without any it is an error for now.
-fn take_good_copy(zio: &mut Zio) {
+fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     let (mut good, mut worst) = (None, None);
     while let Some(mut child) = zio.take_finished_child() {
-        match child.take_error() {
+        match child.take_error().or_else(|| stale(shared, child.get())) {
             None => _ = good.get_or_insert_with(|| child.take_data()),
             Some(error) => {
                 if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
@@ -287,6 +289,19 @@ fn take_good_copy(zio: &mut Zio) {
     }
 }
 
+/// A gang header verifies by its place and birth, so an earlier one of the same place and birth would pass: one that
+/// the leaf is known to have missed is not taken for good.
+fn stale(shared: &Shared, child: &Zio) -> Option<Error> {
+    if child.bp.checksum_id() != checksum::Algorithm::GangHeader.id() {
+        return None;
+    }
+    let leaf = shared.leaf_of(child).ok()?;
+    let place = child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64);
+    let is_missing = leaf.health().is_missing(child.bp.physical_birth(), &place);
+    let words = "the leaf has missed this write";
+    is_missing.then(|| Error::msg(ErrorKind::Checksum, words).at(child.place()))
+}
+
 /// Is there a place left that might give the block?
 fn has_untried_places(zio: &Zio, shared: &Shared) -> bool {
     zio.bp.dvas().enumerate().any(|(index, dva)| {
@@ -295,7 +310,7 @@ fn has_untried_places(zio: &Zio, shared: &Shared) -> bool {
     })
 }
 
-/// Every copy of a block must be written, every leaf flushed (spec 1.13).
+/// Every child must have gone well.
 fn all_must_be_good(zio: &mut Zio) {
     while let Some(mut child) = zio.take_finished_child() {
         if let Some(error) = child.take_error() {
@@ -335,6 +350,42 @@ fn take_answer(zio: &mut Zio, shared: &Shared) {
     zio.fail(error);
 }
 
+/// Counts what the device did wrong. The first EIO of an I/O is not counted, since it is going
+/// to be tried again; neither is what nobody counted on (spec 1.13).
+fn count_error(leaf: &Leaf, zio: &Zio, kind: Option<ErrorKind>) {
+    let first_try = kind == Some(ErrorKind::Io) && !zio.flags().contains(Flags::IO_RETRY);
+    let told = matches!(kind, Some(ErrorKind::Io | ErrorKind::DeviceGone | ErrorKind::TimedOut));
+    if !told || first_try || zio.flags().intersects(Flags::SPECULATIVE | Flags::PROBE) {
+        return;
+    }
+    let errors = leaf.health().errors();
+    match zio.ty() {
+        ZioType::Read => errors.read.add(1),
+        ZioType::Write => errors.write.add(1),
+        _ => {}
+    }
+}
+
+/// What the answer of a leaf says about the leaf.
+fn assess_leaf(shared: &Shared, zio: &mut Zio) {
+    let Ok(leaf) = shared.leaf_of(zio) else { return };
+    let health = leaf.health();
+    let is_write = zio.ty() == ZioType::Write;
+    let kind = zio.error.as_ref().map(Error::kind);
+    count_error(leaf, zio, kind);
+    match kind {
+        None => {
+            health.proved(is_write);
+            if is_write && leaf.place().leaf.is_some() && !zio.flags().contains(Flags::PHYSICAL) {
+                health
+                    .wrote(zio.txg, &(zio.offset_bytes..zio.offset_bytes + zio.size_bytes as u64));
+            }
+        }
+        Some(ErrorKind::TimedOut) => health.found(false, false, leaf.now_ns()),
+        Some(_) => probe::begin(zio, leaf),
+    }
+}
+
 impl Stage for IoDone {
     fn stage(&self) -> Stages {
         Stages::VDEV_IO_DONE
@@ -342,9 +393,12 @@ impl Stage for IoDone {
 
     fn run(&self, zio: ZioBox) -> Next {
         let mut zio = zio.wait_children(ChildSet::VDEV, WaitType::Done)?;
+        let is_leaf = zio.answer.is_some();
         take_answer(&mut zio, &self.shared);
-        if zio.ty() == ZioType::Read {
-            take_good_copy(&mut zio);
+        if is_leaf {
+            assess_leaf(&self.shared, &mut zio);
+        } else if zio.ty() == ZioType::Read {
+            take_good_copy(&self.shared, &mut zio);
             if zio.vdev.is_none()
                 && zio.error.is_some()
                 && !zio.is_cancelled()
@@ -355,6 +409,11 @@ impl Stage for IoDone {
             }
             if zio.bad != 0 && zio.error.is_none() {
                 heal::repair(&self.shared, &zio);
+            }
+        } else if zio.ty() == ZioType::Write && zio.vdev.is_none() {
+            if copies::write_again(&self.shared, &mut zio) {
+                zio.rerun_from(Stages::VDEV_IO_DONE);
+                return Some(zio);
             }
         } else {
             all_must_be_good(&mut zio);
@@ -387,8 +446,12 @@ impl Stage for IoAssess {
     fn run(&self, zio: ZioBox) -> Next {
         let mut zio = zio.wait_children(ChildSet::VDEV, WaitType::Done)?;
         take_answer(&mut zio, &self.shared);
+        if probe::go_on(&mut zio) {
+            zio.rerun_from(Stages::VDEV_IO_ASSESS);
+            return Some(zio);
+        }
         match zio.ty() {
-            ZioType::Ioctl => all_must_be_good(&mut zio),
+            ZioType::Ioctl => flush::assess(&self.shared, &mut zio),
             ZioType::Read => self.shared.heal.take_repairs(&mut zio),
             _ => {}
         }
@@ -399,7 +462,8 @@ impl Stage for IoAssess {
             return Some(zio);
         }
         let once_more = Flags::DONT_RETRY | Flags::IO_RETRY;
-        if zio.vdev.is_none() && !zio.flags().intersects(once_more) && !zio.is_cancelled() {
+        let hopeless = zio.is_cancelled() || self.shared.suspension.is_closed();
+        if zio.vdev.is_none() && !zio.flags().intersects(once_more) && !hopeless {
             zio.error = None;
             zio.tried = 0;
             zio.bad = 0;
@@ -408,6 +472,8 @@ impl Stage for IoAssess {
             Engine::dispatch(zio, QueueKind::Issue, Place::Front);
             return None;
         }
+        let is_block = zio.vdev.is_none() && zio.ty() != ZioType::Ioctl;
+        let mut zio = if is_block { self.shared.suspension.take_in(zio)? } else { zio };
         zio.slots = None;
         zio.become_interlock();
         Some(zio)

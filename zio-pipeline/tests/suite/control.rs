@@ -132,11 +132,8 @@ fn a_demand_read_overtakes_the_scrub_it_finds() {
 fn any_moment_will_do() {
     for seed in 0..20 {
         let memory = Arc::new(vdev_disk::Memory::new(64 << 20, 512));
-        let pipeline = Pipeline::builder()
-            .vdev(memory)
-            .queue(vdev_queue::Config::seed())
-            .build()
-            .unwrap();
+        let pipeline =
+            Pipeline::builder().vdev(memory).queue(vdev_queue::Config::seed()).build().unwrap();
         let blocks: Vec<_> =
             (0..64).map(|n| pipeline.write(noise(n, 4096)).wait().unwrap()).collect();
         let controls: Vec<_> = (0..8).map(|_| Control::new()).collect();

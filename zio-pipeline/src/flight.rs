@@ -1,0 +1,188 @@
+//! What is at a device: one I/O, and whose answers it carries.
+//!
+//! A flight can be given up: its passengers then get an error, and the I/O itself, with its
+//! buffers, is left to the device. When that answers after all, the answer is nobody's any more; the
+//! queue hears of it then, and not before: until then the device is busy with it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use vdev_queue::{DeviceIo, Ticket};
+use zio_core::{Buffers, Complete, Data, Token, VdevDone, VdevError, VdevIo, VdevOp};
+
+use crate::leaf::Leaf;
+
+/// One request within a flight: whose answer, and how many pieces are its own.
+struct Passenger {
+    token: Token,
+    pieces: usize,
+    /// A piece before it that nobody asked for.
+    gap_before: bool,
+}
+
+type Passengers = SmallVec<[Passenger; 1]>;
+
+struct Cargo {
+    leaf: Arc<Leaf>,
+    /// None for what went around the queue.
+    ticket: Option<Ticket>,
+    start_ns: u64,
+    offset_bytes: u64,
+    len_bytes: u64,
+    passengers: Passengers,
+}
+
+/// An I/O that a device has not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    pub(crate) start_ns: u64,
+    /// On the device.
+    pub(crate) offset_bytes: u64,
+    pub(crate) len_bytes: u64,
+    /// Its requests have been told that they failed.
+    pub(crate) given_up: bool,
+}
+
+/// Segments or buffers of an operation.
+pub(crate) fn pieces_of(op: &VdevOp) -> usize {
+    match op {
+        VdevOp::Read(buffers) => buffers.len(),
+        VdevOp::Write(data) => data.segments().len(),
+        VdevOp::Flush | VdevOp::Trim { .. } => 0,
+    }
+}
+
+/// An I/O at the device. Recycled.
+#[derive(Default)]
+pub(crate) struct Flight(Mutex<Option<Cargo>>);
+
+impl Flight {
+    /// Packs one issued I/O: the members' own buffers, in order, are its pieces.
+    pub(crate) fn load(
+        self: Arc<Self>,
+        leaf: &Arc<Leaf>,
+        io: DeviceIo<VdevIo>,
+        start_ns: u64,
+    ) -> VdevIo {
+        let DeviceIo { ticket, offset_bytes, members, len_bytes, .. } = io;
+        let mut passengers = Passengers::new();
+        let mut packed: Option<VdevOp> = None;
+        let mut at = offset_bytes;
+        for member in members {
+            let gap_bytes = member.request.offset_bytes().saturating_sub(at);
+            at = member.request.end_bytes();
+            let (op, _, token) = member.payload.into_parts();
+            let pieces = pieces_of(&op);
+            passengers.push(Passenger { token, pieces, gap_before: gap_bytes > 0 });
+            packed = Some(match (packed.take(), op) {
+                (None, op) => op,
+                (Some(VdevOp::Read(mut all)), VdevOp::Read(own)) => {
+                    if gap_bytes > 0 {
+                        all.push(leaf.gap_buffer(gap_bytes as usize));
+                    }
+                    all.extend(own);
+                    VdevOp::Read(all)
+                }
+                (Some(VdevOp::Write(mut all)), VdevOp::Write(own)) => {
+                    all.append(own);
+                    VdevOp::Write(all)
+                }
+                (Some(all), _) => all,
+            });
+        }
+        let (leaf, ticket) = (Arc::clone(leaf), Some(ticket));
+        let cargo = Cargo { leaf, ticket, start_ns, offset_bytes, len_bytes, passengers };
+        self.depart(cargo, packed.unwrap_or(VdevOp::Flush))
+    }
+
+    /// Packs an I/O that goes around the queue.
+    pub(crate) fn load_alone(
+        self: Arc<Self>,
+        leaf: &Arc<Leaf>,
+        io: VdevIo,
+        start_ns: u64,
+    ) -> VdevIo {
+        let len_bytes = io.len_bytes();
+        let (op, offset_bytes, token) = io.into_parts();
+        let passenger = Passenger { token, pieces: pieces_of(&op), gap_before: false };
+        let (leaf, passengers) = (Arc::clone(leaf), smallvec::smallvec![passenger]);
+        self.depart(Cargo { leaf, ticket: None, start_ns, offset_bytes, len_bytes, passengers }, op)
+    }
+
+    fn depart(self: Arc<Self>, cargo: Cargo, op: VdevOp) -> VdevIo {
+        let offset_bytes = cargo.offset_bytes;
+        *self.0.lock() = Some(cargo);
+        VdevIo::new(op, offset_bytes, Token::new(self, 0))
+    }
+
+    /// What is under way, if it is.
+    pub(crate) fn look(&self) -> Option<InFlight> {
+        let cargo = self.0.lock();
+        let Cargo { start_ns, offset_bytes, len_bytes, passengers, .. } = cargo.as_ref()?;
+        let (start_ns, offset_bytes, len_bytes) = (*start_ns, *offset_bytes, *len_bytes);
+        Some(InFlight { start_ns, offset_bytes, len_bytes, given_up: passengers.is_empty() })
+    }
+
+    /// Answers the requests in the device's stead, if the I/O started at `before_ns` or
+    /// earlier. Returns how many there were.
+    pub(crate) fn give_up(&self, before_ns: u64, error: &VdevError) -> usize {
+        let left = {
+            let mut cargo = self.0.lock();
+            let old = cargo.as_mut().filter(|cargo| cargo.start_ns <= before_ns);
+            old.map(|cargo| std::mem::take(&mut cargo.passengers)).unwrap_or_default()
+        };
+        let count = left.len();
+        for passenger in left {
+            passenger.token.finish(VdevDone { op: None, result: Err(error.clone()) });
+        }
+        count
+    }
+}
+
+impl Complete for Flight {
+    fn complete(self: Arc<Self>, _ticket: u64, done: VdevDone) {
+        let Some(cargo) = self.0.lock().take() else { return };
+        let Cargo { leaf, ticket, start_ns, passengers, .. } = cargo;
+        leaf.keep(self);
+        leaf.land(ticket, start_ns, &done);
+        unload(passengers, done);
+    }
+}
+
+/// Gives each passenger its own pieces and the common result.
+fn unload(mut passengers: Passengers, done: VdevDone) {
+    if passengers.len() == 1
+        && let Some(only) = passengers.pop()
+    {
+        only.token.finish(done);
+        return;
+    }
+    match done.op {
+        Some(VdevOp::Read(buffers)) => {
+            let mut buffers = buffers.into_iter();
+            for passenger in passengers {
+                if passenger.gap_before {
+                    drop(buffers.next());
+                }
+                let own: Buffers = buffers.by_ref().take(passenger.pieces).collect();
+                let op = Some(VdevOp::Read(own));
+                passenger.token.finish(VdevDone { op, result: done.result.clone() });
+            }
+        }
+        Some(VdevOp::Write(data)) => {
+            let mut segments = data.segments().iter();
+            for passenger in passengers {
+                let mut own = Data::new();
+                segments.by_ref().take(passenger.pieces).for_each(|s| own.push(s.clone()));
+                let op = Some(VdevOp::Write(own));
+                passenger.token.finish(VdevDone { op, result: done.result.clone() });
+            }
+        }
+        _ => {
+            for passenger in passengers {
+                passenger.token.finish(VdevDone { op: None, result: done.result.clone() });
+            }
+        }
+    }
+}

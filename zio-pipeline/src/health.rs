@@ -1,0 +1,154 @@
+//! What is known of a leaf's health: does it answer, how fast, and what has it missed?
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use zio_core::{Counter, Txg};
+
+use crate::missing::Missing;
+use crate::txg_ranges::TxgRanges;
+
+/// A leaf that was found dead, or far slower than its siblings, is tried again so often.
+pub(crate) const TRIAL_NS: u64 = 1_000_000_000;
+
+/// Each answer moves the smoothed service time by an eighth of the difference.
+const SMOOTHING_SHIFT: u32 = 3;
+
+/// Health of one leaf.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    unreadable: AtomicBool,
+    unwritable: AtomicBool,
+    probing: AtomicBool,
+    /// When it was last tried although it was thought dead or slow.
+    trial_ns: AtomicU64,
+    /// Smoothed time of a read at the device; 0 before the first.
+    service_ns: AtomicU64,
+    missing: Mutex<Missing>,
+    misses_any: AtomicBool,
+    /// Those of blocks written since the last flush that succeeded.
+    unflushed: Mutex<TxgRanges>,
+    errors: ErrorCounters,
+}
+
+/// Errors of a leaf, as clients were told or spared them (spec 1.13).
+#[derive(Debug, Default)]
+pub(crate) struct ErrorCounters {
+    pub(crate) read: Counter,
+    pub(crate) write: Counter,
+    pub(crate) checksum: Counter,
+}
+
+impl Health {
+    pub(crate) fn errors(&self) -> &ErrorCounters {
+        &self.errors
+    }
+
+    // -- Dead or alive. --
+
+    pub(crate) fn is_readable(&self) -> bool {
+        !self.unreadable.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        !self.unwritable.load(Ordering::Relaxed)
+    }
+
+    /// What a probe has found. Good news wipes out the bad.
+    pub(crate) fn found(&self, readable: bool, writable: bool, now_ns: u64) {
+        self.unreadable.store(!readable, Ordering::Relaxed);
+        self.unwritable.store(!writable, Ordering::Relaxed);
+        self.trial_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// An I/O of this kind went well.
+    pub(crate) fn proved(&self, write: bool) {
+        let flag = if write { &self.unwritable } else { &self.unreadable };
+        if flag.load(Ordering::Relaxed) {
+            flag.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The right to probe, for one at a time.
+    pub(crate) fn begin_probe(&self) -> bool {
+        !self.probing.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_probe(&self) {
+        self.probing.store(false, Ordering::Release);
+    }
+
+    /// Is it time to try a leaf that is not trusted? True for one caller per second.
+    pub(crate) fn begin_trial(&self, now_ns: u64) -> bool {
+        let last = self.trial_ns.load(Ordering::Relaxed);
+        now_ns.saturating_sub(last) >= TRIAL_NS
+            && self
+                .trial_ns
+                .compare_exchange(last, now_ns, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    // -- Fast or slow. --
+
+    /// The device took so long for a read.
+    pub(crate) fn served(&self, took_ns: u64, now_ns: u64) {
+        let before = self.service_ns.load(Ordering::Relaxed);
+        let after = if before == 0 {
+            took_ns
+        } else {
+            before - (before >> SMOOTHING_SHIFT) + (took_ns >> SMOOTHING_SHIFT)
+        };
+        self.service_ns.store(after.max(1), Ordering::Relaxed);
+        self.trial_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// Smoothed time of a read at the device; 0 while nothing is known.
+    pub(crate) fn service_ns(&self) -> u64 {
+        self.service_ns.load(Ordering::Relaxed)
+    }
+
+    // -- What it has missed. --
+
+    /// A block of this group is not in this place of the data area.
+    pub(crate) fn missed(&self, txg: Txg, place: Range<u64>) {
+        self.change_missing(|missing| missing.insert(txg, place));
+    }
+
+    pub(crate) fn is_missing(&self, txg: Txg, place: &Range<u64>) -> bool {
+        self.misses_any.load(Ordering::Relaxed) && self.missing.lock().has(txg, place)
+    }
+
+    pub(crate) fn missing(&self) -> TxgRanges {
+        self.missing.lock().txgs().clone()
+    }
+
+    pub(crate) fn change_missing(&self, change: impl FnOnce(&mut Missing)) {
+        let mut missing = self.missing.lock();
+        change(&mut missing);
+        self.misses_any.store(!missing.is_empty(), Ordering::Relaxed);
+    }
+
+    /// A block of this group is on the device, perhaps in its cache only.
+    pub(crate) fn wrote(&self, txg: Txg, place: &Range<u64>) {
+        if self.misses_any.load(Ordering::Relaxed) {
+            self.change_missing(|missing| missing.landed(place));
+        }
+        self.unflushed.lock().insert(txg..=txg);
+    }
+
+    /// What a flush that starts now is to make durable.
+    pub(crate) fn begin_flush(&self) -> TxgRanges {
+        std::mem::take(&mut self.unflushed.lock())
+    }
+
+    /// The flush failed everywhere; the next one is to make this durable as well.
+    pub(crate) fn put_back(&self, unflushed: &TxgRanges) {
+        self.unflushed.lock().merge(unflushed);
+    }
+
+    /// The flush failed here and not elsewhere: what it was to make durable may be lost.
+    pub(crate) fn flush_failed(&self, lost: &TxgRanges) {
+        self.change_missing(|missing| missing.insert_somewhere(lost));
+    }
+}
