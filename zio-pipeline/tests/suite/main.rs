@@ -15,6 +15,7 @@ mod gangs;
 mod groups;
 mod handover;
 mod mirrors;
+mod outages;
 mod physical;
 mod random;
 mod roundtrip;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use vdev_disk::Memory;
-use vdev_sim::{Effect, Fault, OpKind, Rng, SimDisk};
+use vdev_sim::{Effect, Fault, LogEntry, OpKind, Rng, SimDisk};
 use zio_core::{Dva, Vdev, VdevErrorKind};
 use zio_pipeline::{
     BlockPointer, BuildError, Checksum, Compression, DATA_START_BYTES, ErrorKind, Healed, Mirror,
@@ -218,7 +218,10 @@ fn a_place_that_cannot_be_read_is_written_anew() {
         disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Read));
         assert!(pipeline.read(&bp).every_copy().wait().unwrap() == noise(1, 8192));
         assert_eq!(pipeline.healed().copies, number as u64 + 1);
-        let ops: Vec<_> = disk.take_log().iter().map(|e| (e.op, e.offset_bytes)).collect();
+        // But for the probe in the label areas.
+        let data = |e: &&LogEntry| (DATA_START_BYTES..60 * MIB).contains(&e.offset_bytes);
+        let log = disk.take_log();
+        let ops: Vec<_> = log.iter().filter(data).map(|e| (e.op, e.offset_bytes)).collect();
         assert_eq!(ops, [OpKind::Read, OpKind::Write].map(|op| (op, place(&bp, 0))));
     }
 }
@@ -235,7 +238,7 @@ fn a_second_try_repairs_only_what_it_met_itself() {
     // No leaf answers at first; then the first one that is asked does.
     assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
     let log: Vec<_> = sim.disks.iter().flat_map(|disk| disk.take_log()).collect();
-    assert_eq!(log.len(), 4);
+    assert_eq!(log.iter().filter(|entry| entry.offset_bytes == place(&bp, 0)).count(), 4);
     assert!(log.iter().all(|entry| entry.op == OpKind::Read), "a good copy was written");
     assert_eq!(pipeline.healed(), Healed::default());
 }
@@ -252,13 +255,13 @@ fn a_leaf_that_is_gone_or_cannot_be_written_is_not_repaired() {
     assert_eq!(pipeline.healed(), Healed::default());
     sim.disks[0].online();
 
-    // Every leaf must take a write.
+    // Some leaf must take a write.
     for disk in &sim.disks {
-        let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write).times(2);
-        disk.inject(fault);
-        assert_eq!(pipeline.write(noise(2, 8192)).wait().unwrap_err().kind(), ErrorKind::Io);
-        disk.heal_all();
+        disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write).always());
     }
+    assert_eq!(pipeline.write(noise(2, 8192)).wait().unwrap_err().kind(), ErrorKind::DeviceGone);
+    sim.disks.iter().for_each(|disk| disk.heal_all());
+    pipeline.resume();
     assert_eq!(pipeline.allocated_bytes(), 8192);
 
     // A repair that fails does not fail the read.
@@ -312,8 +315,8 @@ fn flushes_and_trims_go_to_every_leaf() {
     }
     for disk in &sim.disks {
         disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
-        assert_eq!(pipeline.flush().wait().unwrap_err().kind(), ErrorKind::Io);
     }
+    assert_eq!(pipeline.flush().wait().unwrap_err().kind(), ErrorKind::Io);
     // What was trimmed is free space all the same.
     assert_eq!(pipeline.allocated_bytes(), 0);
     let bp = pipeline.write(noise(1, 8192)).wait().unwrap();

@@ -1,0 +1,521 @@
+//! Devices that go away, come back, or do not answer (A12, A13, A17, C7, C8, C15, C16).
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vdev_sim::{DiskConfig, Effect, Fault, OpKind, SimDisk};
+use zio_core::{Vdev, VdevErrorKind};
+use zio_pipeline::{
+    Builder, Checksum, Compression, DATA_START_BYTES, Error, ErrorKind, FailMode, Mirror, Pipeline,
+    Priority, TxgRanges, VdevId,
+};
+
+use crate::common::{MIB, Sim, noise};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn mirror_builder(sim: &Sim) -> Builder {
+    let machine = sim.machine.clone();
+    let mirror =
+        sim.disks.iter().fold(Mirror::new(), |m, disk| m.vdev(Arc::clone(disk) as Arc<dyn Vdev>));
+    Pipeline::builder()
+        .task_queue(sim.machine.queue())
+        .clock(move || machine.now_ns())
+        .mirror(mirror)
+}
+
+fn mirror_of(sim: &Sim) -> Pipeline {
+    mirror_builder(sim).build().unwrap()
+}
+
+fn fail_always(disk: &SimDisk, op: OpKind) {
+    disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(op).always());
+}
+
+fn kind<T>(result: Result<T, Error>) -> ErrorKind {
+    result.err().expect("an error").kind()
+}
+
+fn ranges(of: &TxgRanges) -> Vec<std::ops::RangeInclusive<u64>> {
+    of.iter().collect()
+}
+
+// -- Suspended. --
+
+#[test]
+fn a_write_without_devices_waits_for_them() {
+    let sim = Sim::new(1, 2);
+    let pipeline = sim.builder().fail_mode(FailMode::Wait).build().unwrap();
+    sim.disks.iter().for_each(|disk| disk.offline());
+    let data = noise(1, 65_536);
+    let write = pipeline.write(&data).copies(2).checksum(Checksum::Sha256).start().unwrap();
+    sim.machine.run_until_idle();
+    assert!(!write.is_finished());
+    let suspended = pipeline.suspended();
+    assert_eq!((suspended.requests, suspended.reason.unwrap().kind()), (1, ErrorKind::DeviceGone));
+
+    // Resumed too early, it is suspended again.
+    assert_eq!(pipeline.resume(), 1);
+    sim.machine.run_until_idle();
+    assert!(!write.is_finished());
+    assert_eq!(pipeline.suspended().requests, 1);
+
+    sim.disks.iter().for_each(|disk| disk.online());
+    assert_eq!(pipeline.resume(), 1);
+    let bp = write.wait().unwrap();
+    assert_eq!((pipeline.suspended().requests, pipeline.allocated_bytes()), (0, 2 * 65_536));
+    assert!(pipeline.read(&bp).every_copy().wait().unwrap() == data);
+    assert_eq!(pipeline.healed().copies, 0);
+}
+
+#[test]
+fn a_read_without_devices_waits_although_it_may_fail() {
+    let sim = Sim::new(2, 1);
+    let pipeline = sim.builder().fail_mode(FailMode::Wait).build().unwrap();
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    sim.disks[0].offline();
+    let read = pipeline.read(&bp).start().unwrap();
+    sim.machine.run_until_idle();
+    assert!(!read.is_finished());
+    // A scrub does not wait: it has to get to its end.
+    assert_eq!(kind(pipeline.read(&bp).every_copy().wait()), ErrorKind::DeviceGone);
+    sim.disks[0].online();
+    assert_eq!(pipeline.resume(), 1);
+    assert!(read.wait().unwrap() == noise(1, 8192));
+}
+
+#[test]
+fn unless_told_otherwise_errors_come_back() {
+    let sim = Sim::new(3, 1);
+    let pipeline = sim.pipeline();
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    sim.disks[0].offline();
+    assert_eq!(kind(pipeline.read(&bp).wait()), ErrorKind::DeviceGone);
+    assert_eq!(kind(pipeline.write(noise(2, 8192)).wait()), ErrorKind::DeviceGone);
+    assert_eq!(pipeline.suspended().requests, 0);
+
+    // Whoever must succeed waits all the same, for whatever a device does wrong.
+    let read = pipeline.read(&bp).must_succeed().start().unwrap();
+    sim.machine.run_until_idle();
+    assert!(!read.is_finished());
+    sim.disks[0].online();
+    fail_always(&sim.disks[0], OpKind::Write);
+    let write = pipeline.write(noise(3, 8192)).must_succeed().start().unwrap();
+    sim.machine.run_until_idle();
+    assert_eq!(pipeline.suspended().requests, 2);
+    sim.disks[0].heal_all();
+    pipeline.resume();
+    assert!(read.wait().unwrap() == noise(1, 8192));
+    let bp = write.wait().unwrap();
+    assert!(pipeline.read(&bp).wait().unwrap() == noise(3, 8192));
+    // Not for what no device can mend.
+    let much = pipeline.write(noise(4, 16 << 20));
+    assert_eq!(kind(much.copies(3).must_succeed().priority(Priority::SyncWrite).wait().and_then(
+        |_| pipeline.write(noise(5, 16 << 20)).copies(3).must_succeed().wait()
+    )), ErrorKind::NoSpace);
+}
+
+#[test]
+fn a_gang_write_is_suspended_in_the_middle() {
+    for offline_after in 0..6 {
+        let sim = Sim::with(4, 1, DiskConfig::fixed(16 * MIB, 10_000));
+        let pipeline = sim.builder().ashift(9).fail_mode(FailMode::Wait).build().unwrap();
+        // Space in pieces of eight KiB.
+        let mut small = Vec::new();
+        while let Ok(bp) = pipeline.write(noise(9, 8192)).priority(Priority::SyncWrite).wait() {
+            if bp.is_gang() {
+                pipeline.free(&bp).wait().unwrap();
+                break;
+            }
+            small.push(bp);
+        }
+        for bp in small.iter().step_by(2).take(20) {
+            pipeline.free(bp).wait().unwrap();
+        }
+        let before = pipeline.allocated_bytes();
+        // Some of its writes go well before the device is gone.
+        sim.disks[0].inject(
+            Fault::new(Effect::Fail(VdevErrorKind::Gone))
+                .on(OpKind::Write)
+                .skip(offline_after)
+                .always(),
+        );
+        let data = noise(1, 64 << 10);
+        let write = pipeline.write(&data).start().unwrap();
+        sim.machine.run_until_idle();
+        assert!(!write.is_finished());
+        assert!(pipeline.suspended().requests > 0);
+        sim.disks[0].heal_all();
+        while !write.is_finished() {
+            assert!(pipeline.resume() > 0);
+            sim.machine.run_until_idle();
+        }
+        let bp = write.wait().unwrap();
+        assert!(bp.is_gang());
+        assert!(pipeline.read(&bp).wait().unwrap() == data);
+        // Nothing was allocated twice.
+        pipeline.free(&bp).wait().unwrap();
+        assert_eq!(pipeline.allocated_bytes(), before);
+    }
+}
+
+#[test]
+fn twins_wait_for_a_suspended_leader() {
+    let sim = Sim::new(5, 1);
+    let pipeline = sim.builder().fail_mode(FailMode::Wait).build().unwrap();
+    sim.disks[0].offline();
+    let writes: Vec<_> = (0..16)
+        .map(|_| {
+            let write = pipeline.write(noise(1, 8192)).checksum(Checksum::Sha256).dedup(true);
+            write.start().unwrap()
+        })
+        .collect();
+    sim.machine.run_until_idle();
+    assert_eq!(pipeline.suspended().requests, 1);
+    sim.disks[0].online();
+    pipeline.resume();
+    let blocks: Vec<_> = writes.into_iter().map(|write| write.wait().unwrap()).collect();
+    assert!(blocks.iter().all(|bp| bp.dva(0) == blocks[0].dva(0)));
+    assert_eq!((pipeline.dedup_references(), pipeline.allocated_bytes()), (16, 8192));
+}
+
+/// Run by the test below in a process of its own.
+#[test]
+#[ignore = "started by another test"]
+fn lose_every_device_and_panic() {
+    let sim = Sim::new(6, 1);
+    let pipeline = sim.builder().fail_mode(FailMode::Panic).build().unwrap();
+    sim.disks[0].offline();
+    _ = pipeline.write(noise(1, 8192)).wait();
+}
+
+#[test]
+fn panic_means_the_whole_process() {
+    let me = std::env::current_exe().unwrap();
+    let arguments = ["--ignored", "--exact", "outages::lose_every_device_and_panic", "--nocapture"];
+    let output = Command::new(me).args(arguments).output().unwrap();
+    assert!(!output.status.success());
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("devices are gone") && words.contains("ENXIO"), "{words}");
+}
+
+// -- Closed. --
+
+#[test]
+fn a_suspended_pipeline_can_be_closed_at_once() {
+    let sim = Sim::new(7, 1);
+    let pipeline = sim.builder().fail_mode(FailMode::Wait).build().unwrap();
+    sim.disks[0].offline();
+    let write = pipeline.write(noise(1, 8192)).start().unwrap();
+    sim.machine.run_until_idle();
+    sim.disks[0].online();
+    sim.take_log(OpKind::Write);
+
+    let start_ns = sim.machine.now_ns();
+    pipeline.close_now();
+    // It ends with what was wrong; nothing more is accepted.
+    assert_eq!(kind(write.wait()), ErrorKind::DeviceGone);
+    assert_eq!(kind(pipeline.write(noise(2, 8192)).wait()), ErrorKind::Closed);
+    assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Closed);
+    assert_eq!((pipeline.live(), pipeline.allocated_bytes()), (0, 0));
+    drop(pipeline);
+    assert!(sim.machine.now_ns() - start_ns < SECOND_NS);
+    sim.machine.run_until_idle();
+    assert_eq!(sim.take_log(OpKind::Write).len(), 0);
+}
+
+#[test]
+fn dropping_a_suspended_pipeline_does_not_wait_for_devices() {
+    let sim = Sim::new(8, 1);
+    let pipeline = sim.builder().fail_mode(FailMode::Wait).build().unwrap();
+    sim.disks[0].offline();
+    let write = pipeline.write(noise(1, 8192)).start().unwrap();
+    sim.machine.run_until_idle();
+    drop(pipeline);
+    assert_eq!(kind(write.wait()), ErrorKind::DeviceGone);
+}
+
+#[test]
+fn devices_that_hang_do_not_keep_a_pipeline_open() {
+    let sim = Sim::new(9, 2);
+    let pipeline = sim.builder().queue(vdev_queue::Config::seed()).build().unwrap();
+    let blocks: Vec<_> =
+        (0..64).map(|seed| pipeline.write(noise(seed, 8192)).wait().unwrap()).collect();
+    sim.disks.iter().for_each(|disk| disk.hold());
+    // More than the devices take at a time: some wait in the queues.
+    let reads: Vec<_> = blocks.iter().map(|bp| pipeline.read(bp).start().unwrap()).collect();
+    let writes: Vec<_> = (0..64)
+        .map(|seed| pipeline.write(noise(seed, 8192)).copies(2).start().unwrap())
+        .collect();
+    let flush = pipeline.flush().start().unwrap();
+    assert_eq!(pipeline.overdue(Duration::ZERO).len(), sim.disks.iter().map(|d| d.in_flight()).sum());
+
+    pipeline.close_now();
+    assert!(reads.into_iter().all(|read| kind(read.wait()) == ErrorKind::Closed));
+    assert!(writes.into_iter().all(|write| kind(write.wait()) == ErrorKind::Closed));
+    assert_eq!(kind(flush.wait()), ErrorKind::Closed);
+    assert_eq!(pipeline.live(), 0);
+    assert!(pipeline.overdue(Duration::ZERO).iter().all(|io| io.given_up));
+    sim.disks.iter().for_each(|disk| _ = disk.take_log());
+    drop(pipeline);
+    // The devices wake up: the answers are nobody's, and nothing follows.
+    sim.disks.iter().for_each(|disk| disk.release());
+    sim.machine.run_until_idle();
+    assert_eq!(sim.take_log(OpKind::Write).len() + sim.take_log(OpKind::Read).len(), 0);
+}
+
+// -- No answer. --
+
+#[test]
+fn an_answer_after_the_deadman_is_nobodys() {
+    let sim = Sim::new(10, 1);
+    let pipeline = sim.pipeline();
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    let stall = Fault::new(Effect::Stall);
+    sim.disks[0].inject(stall.on(OpKind::Read).times(2));
+    let read = pipeline.read(&bp).start().unwrap();
+    sim.machine.run_for(10 * SECOND_NS);
+    assert_eq!(pipeline.give_up_overdue(Duration::from_secs(60)), 0);
+    let overdue = pipeline.overdue(Duration::from_secs(5));
+    assert_eq!(overdue.len(), 1);
+    assert!(!overdue[0].given_up && overdue[0].len_bytes == 8192);
+
+    assert_eq!(pipeline.give_up_overdue(Duration::from_secs(5)), 1);
+    // Once more at the logical level, which hangs as well.
+    sim.machine.run_for(10 * SECOND_NS);
+    assert!(!read.is_finished());
+    assert_eq!(pipeline.give_up_overdue(Duration::from_secs(5)), 1);
+    sim.machine.run_for(SECOND_NS);
+    assert_eq!(kind(read.wait()), ErrorKind::TimedOut);
+    assert_eq!(pipeline.live(), 0);
+
+    // Late answers do no harm, and the flights serve again.
+    sim.disks[0].release();
+    sim.machine.run_until_idle();
+    assert_eq!(pipeline.overdue(Duration::ZERO), []);
+    for _ in 0..10 {
+        assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
+    }
+}
+
+#[test]
+fn what_a_hung_write_may_yet_write_to_is_not_used_again() {
+    let sim = Sim::new(11, 1);
+    let pipeline = sim.pipeline();
+    sim.disks[0].inject(Fault::new(Effect::Stall).on(OpKind::Write).times(2));
+    let write = pipeline.write(noise(1, 8192)).start().unwrap();
+    for _ in 0..2 {
+        sim.machine.run_for(2 * SECOND_NS);
+        assert_eq!(pipeline.give_up_overdue(Duration::from_secs(1)), 1);
+        sim.machine.run_for(1);
+    }
+    assert_eq!(kind(write.wait()), ErrorKind::TimedOut);
+    let blocks: Vec<_> =
+        (10..30).map(|seed| pipeline.write(noise(seed, 8192)).wait().unwrap()).collect();
+    // The device wakes up and writes after all.
+    sim.disks[0].release();
+    sim.machine.run_until_idle();
+    for (bp, seed) in blocks.iter().zip(10..) {
+        assert!(pipeline.read(bp).wait().unwrap() == noise(seed, 8192));
+    }
+}
+
+#[test]
+fn a_hung_leaf_of_a_mirror_costs_nobody_their_data() {
+    let sim = Sim::new(12, 2);
+    let pipeline = mirror_of(&sim);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    sim.disks[0].hold();
+    let read = pipeline.read(&bp).every_copy().start().unwrap();
+    let write = pipeline.write(noise(2, 8192)).start().unwrap();
+    sim.machine.run_for(2 * SECOND_NS);
+    assert!(!read.is_finished() && !write.is_finished());
+    assert_eq!(pipeline.give_up_overdue(Duration::from_secs(1)), 2);
+    sim.machine.run_for(SECOND_NS / 2);
+    assert!(read.wait().unwrap() == noise(1, 8192));
+    let bp = write.wait().unwrap();
+    assert!(pipeline.is_dead(VdevId(0), 0).unwrap());
+    assert_eq!(ranges(&pipeline.missing(VdevId(0), 0).unwrap()), [1..=1]);
+    assert!(pipeline.read(&bp).wait().unwrap() == noise(2, 8192));
+    sim.disks[0].release();
+}
+
+// -- Leaves of a mirror. --
+
+#[test]
+fn what_a_leaf_has_missed_is_remembered_and_made_good() {
+    let sim = Sim::new(20, 2);
+    let pipeline = mirror_builder(&sim).defer_frees(2).build().unwrap();
+    let mut blocks = Vec::new();
+    let mut write = |seed: u64| {
+        let write = pipeline.write(noise(seed, 8192)).compression(Compression::Lz4);
+        blocks.push((seed, write.wait().unwrap()));
+        pipeline.flush().wait().unwrap();
+        pipeline.end_txg();
+    };
+    (1..=5).for_each(&mut write);
+    fail_always(&sim.disks[1], OpKind::Write);
+    (6..=15).for_each(&mut write);
+    sim.disks[1].heal_all();
+    sim.machine.run_for(2 * SECOND_NS);
+    (16..=20).for_each(&mut write);
+
+    // Exactly the ten groups, and exactly on that leaf.
+    let missing = pipeline.missing(VdevId(0), 1).unwrap();
+    assert_eq!(ranges(&missing), [6..=15]);
+    assert!(pipeline.missing(VdevId(0), 0).unwrap().is_empty());
+    // Nobody is sent there for them.
+    for (seed, bp) in &blocks {
+        assert!(pipeline.read(bp).wait().unwrap() == noise(*seed, 8192));
+    }
+    assert_eq!(pipeline.healed().copies, 0);
+
+    // A resilver: every copy of the blocks born then.
+    sim.take_log(OpKind::Write);
+    for (seed, bp) in blocks.iter().filter(|(_, bp)| missing.contains(bp.physical_birth())) {
+        assert!(pipeline.read(bp).every_copy().wait().unwrap() == noise(*seed, 8192));
+    }
+    assert_eq!((pipeline.healed().copies, sim.take_log(OpKind::Write).len()), (10, 10));
+    // Every place was known, and all have been written to: it lacks nothing any more.
+    assert!(pipeline.missing(VdevId(0), 1).unwrap().is_empty());
+    for (seed, bp) in &blocks {
+        let at = DATA_START_BYTES + bp.dva(0).unwrap().offset_bytes();
+        assert!(sim.disks.iter().all(|disk| disk.peek(at, 8192) == noise(*seed, 8192)));
+    }
+}
+
+#[test]
+fn a_set_from_an_earlier_life_is_believed_until_it_is_resilvered() {
+    let sim = Sim::new(21, 2);
+    let (bp, missing) = {
+        let pipeline = mirror_of(&sim);
+        sim.disks[1].offline();
+        let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+        pipeline.flush().wait().unwrap();
+        (bp, pipeline.missing(VdevId(0), 1).unwrap())
+    };
+    sim.disks[1].online();
+    let pipeline = mirror_of(&sim);
+    pipeline.set_missing(VdevId(0), 1, &missing).unwrap();
+    for _ in 0..8 {
+        assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
+    }
+    assert_eq!(pipeline.healed().copies, 0);
+    assert!(pipeline.read(&bp).every_copy().wait().unwrap() == noise(1, 8192));
+    assert_eq!(pipeline.healed().copies, 1);
+    assert_eq!(pipeline.missing(VdevId(0), 1).unwrap(), missing);
+    pipeline.resilvered(VdevId(0), 1, &missing).unwrap();
+    assert!(pipeline.missing(VdevId(0), 1).unwrap().is_empty());
+    assert_eq!(kind(pipeline.missing(VdevId(0), 2)), ErrorKind::DeviceGone);
+}
+
+#[test]
+fn a_flush_that_fails_on_one_leaf_costs_that_leaf_alone() {
+    let sim = Sim::new(22, 2);
+    let pipeline = mirror_of(&sim);
+    pipeline.flush().wait().unwrap();
+    pipeline.write(noise(1, 8192)).wait().unwrap();
+    pipeline.end_txg();
+    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    // Durable: on the other one.
+    pipeline.flush().wait().unwrap();
+    assert_eq!(ranges(&pipeline.missing(VdevId(0), 0).unwrap()), [1..=1]);
+    assert!(pipeline.missing(VdevId(0), 1).unwrap().is_empty());
+
+    // On none: an error, and the next flush has to answer for it as well.
+    pipeline.write(noise(2, 8192)).wait().unwrap();
+    for disk in &sim.disks {
+        disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    }
+    assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
+    sim.disks[1].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    pipeline.flush().wait().unwrap();
+    assert_eq!(ranges(&pipeline.missing(VdevId(0), 1).unwrap()), [2..=2]);
+}
+
+#[test]
+fn one_bad_sector_does_not_make_a_dead_leaf() {
+    let sim = Sim::new(23, 2);
+    let pipeline = mirror_of(&sim);
+    let probed = |disk: &SimDisk| {
+        let log = disk.take_log();
+        let end = DATA_START_BYTES + 56 * MIB;
+        let outside = log.iter().filter(|e| e.offset_bytes < DATA_START_BYTES || e.offset_bytes >= end);
+        outside.filter(|e| e.op == OpKind::Write).count()
+    };
+    sim.disks[1].take_log();
+    let at = DATA_START_BYTES..DATA_START_BYTES + MIB;
+    let bad = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+    sim.disks[1].inject(bad.range(at.start, MIB).always());
+    pipeline.write(noise(1, 8192)).wait().unwrap();
+    assert!(!pipeline.is_dead(VdevId(0), 1).unwrap());
+    // A probe for each try, of three places.
+    assert_eq!(probed(&sim.disks[1]), 6);
+    assert_eq!(ranges(&pipeline.missing(VdevId(0), 1).unwrap()), [1..=1]);
+    let errors = pipeline.leaf_errors(VdevId(0), 1).unwrap();
+    assert_eq!((errors.read, errors.write, errors.checksum), (0, 1, 0), "the second try counts");
+}
+
+#[test]
+fn a_dead_leaf_is_left_alone_until_it_proves_alive() {
+    let sim = Sim::new(24, 3);
+    let pipeline = mirror_of(&sim);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    sim.disks[2].offline();
+    for seed in 2..50 {
+        pipeline.write(noise(seed, 8192)).wait().unwrap();
+        assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
+    }
+    assert!(pipeline.is_dead(VdevId(0), 2).unwrap());
+    // Two tries of one write, each with its probe: no more than that ever went there.
+    let asked = sim.disks[2].take_log().iter().filter(|e| e.start_ns > 0).count();
+    assert!(asked < 20, "{asked}");
+    sim.disks[2].online();
+    sim.machine.run_for(2 * SECOND_NS);
+    for seed in 50..60 {
+        pipeline.write(noise(seed, 8192)).wait().unwrap();
+        assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
+        sim.machine.run_for(2 * SECOND_NS);
+    }
+    assert!(!pipeline.is_dead(VdevId(0), 2).unwrap());
+}
+
+#[test]
+fn a_slow_leaf_sits_reads_out() {
+    let sim = Sim::new(25, 3);
+    let pipeline = mirror_of(&sim);
+    let blocks: Vec<_> =
+        (0..32).map(|seed| pipeline.write(noise(seed, 8192)).wait().unwrap()).collect();
+    let slow = sim.disks[1].inject(Fault::new(Effect::Slow { factor: 20 * 5 }).always());
+    let reads = |disk: &SimDisk| disk.take_log().iter().filter(|e| e.op == OpKind::Read).count();
+    let run = |rounds: usize| {
+        // Four at a time, so that there is something to choose.
+        for round in 0..rounds / 4 {
+            let number = |read: usize| (4 * round + read) % 32;
+            let start = |read| pipeline.read(&blocks[number(read)]).start().unwrap();
+            let reads: Vec<_> = (0..4).map(start).collect();
+            for (read, started) in reads.into_iter().enumerate() {
+                assert!(started.wait().unwrap() == noise(number(read) as u64, 8192));
+            }
+        }
+    };
+    run(1000);
+    sim.disks.iter().for_each(|disk| _ = reads(disk));
+    let start_ns = sim.machine.now_ns();
+    run(1000);
+    let seconds = (sim.machine.now_ns() - start_ns).div_ceil(SECOND_NS) as usize;
+    let (of_slow, of_fast) = (reads(&sim.disks[1]), reads(&sim.disks[0]));
+    assert!(of_slow <= seconds + 1, "{of_slow} in {seconds} s");
+    assert!(of_fast > 400, "{of_fast}");
+
+    // Once it is quick again it is found out, a read a second.
+    sim.disks[1].heal(slow);
+    for _ in 0..60 {
+        sim.machine.run_for(SECOND_NS);
+        run(8);
+    }
+    reads(&sim.disks[1]);
+    run(900);
+    assert!(reads(&sim.disks[1]) > 200);
+}
