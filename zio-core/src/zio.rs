@@ -189,6 +189,8 @@ pub struct Zio {
     pub control: Option<Control>,
     /// Its entry there, while it is in a device's queue.
     pub entered: Option<Entered>,
+    /// What is to be reported when the zio gets to an end.
+    pub evidence: Option<Box<dyn Any + Send>>,
     /// Private state of a family of stages.
     pub attachment: Option<Box<dyn Any + Send>>,
 }
@@ -233,6 +235,7 @@ impl Zio {
             must_succeed: false,
             control: None,
             entered: None,
+            evidence: None,
             attachment: None,
         })
     }
@@ -300,6 +303,7 @@ impl Zio {
         self.must_succeed = false;
         self.control = None;
         self.entered = None;
+        self.evidence = None;
         self.attachment = None;
     }
 
@@ -617,6 +621,11 @@ impl Finished {
     /// Takes the data out.
     pub fn take_data(&mut self) -> Data {
         self.0.as_mut().map(|zio| std::mem::take(&mut zio.data)).unwrap_or_default()
+    }
+
+    /// Takes out what it has to report.
+    pub fn take_evidence(&mut self) -> Option<Box<dyn Any + Send>> {
+        self.0.as_mut().and_then(|zio| zio.evidence.take())
     }
 
     /// Takes the error out.

@@ -20,6 +20,8 @@ use crate::crypt::Keys;
 #[cfg(feature = "crypt")]
 use crate::crypt::{DatasetKeys, Entropy};
 use crate::deadman::{self, Deadman};
+use crate::events::{Event, Events};
+use crate::inject::Injections;
 use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
@@ -148,6 +150,8 @@ pub struct Builder {
     large_gang_headers: bool,
     fail_mode: FailMode,
     deadman: Option<Deadman>,
+    listener: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    injections: Option<Injections>,
     keys: Keys,
 }
 
@@ -169,6 +173,8 @@ impl Builder {
             large_gang_headers: false,
             fail_mode: FailMode::default(),
             deadman: None,
+            listener: None,
+            injections: None,
             keys: Keys::default(),
         }
     }
@@ -345,6 +351,22 @@ impl Builder {
         self
     }
 
+    /// Calls `listener` when something goes wrong, on whatever thread noticed it. It must not
+    /// block, and may not wait for this pipeline. Events of one kind are told
+    /// [so often](crate::EVENTS_PER_SECOND_MAX); [`Pipeline::event_count`] counts them all.
+    #[must_use]
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// Puts faults into the stages, for tests.
+    #[must_use]
+    pub fn inject(mut self, injections: &Injections) -> Self {
+        self.injections = Some(injections.clone());
+        self
+    }
+
     /// Use blocking system calls on threads instead of io_uring. That is
     /// also what happens by itself where the system refuses io_uring.
     #[must_use]
@@ -365,14 +387,15 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError`]: which device, and what is wrong with it.
-    pub fn build(self) -> Result<Pipeline, BuildError> {
+    pub fn build(mut self) -> Result<Pipeline, BuildError> {
         let Opened { vdevs, pool } = self.open()?;
         if vdevs.is_empty() {
             return Err(BuildError::NoDevice);
         }
         let buffers = BufferPool::new();
+        let events = Arc::new(Events::new(self.clock.clone(), self.listener.take()));
         let tops = (vdevs.iter().enumerate())
-            .map(|(id, leaves)| self.top_vdev(VdevId(id as u32), leaves, &buffers))
+            .map(|(id, leaves)| self.top_vdev(VdevId(id as u32), leaves, &buffers, &events))
             .collect::<Result<Vec<_>, _>>()?;
         let (allocator, metaslabs) = match self.allocator {
             Some(ref given) => (Arc::clone(given), None),
@@ -389,14 +412,19 @@ impl Builder {
             self.keys,
             self.large_gang_headers,
             self.fail_mode,
+            events,
         ));
+        let mut stages = stages::all(&shared);
+        if let Some(injections) = &self.injections {
+            stages = stages.into_iter().map(|stage| injections.around(stage)).collect();
+        }
         let own_threads = self.task_queue.is_none();
         let queue = self.task_queue.unwrap_or_else(|| {
             let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             Taskq::new(taskq::Config::small(cpus))
         });
         let engine = Engine::new(Parts {
-            stages: stages::all(&shared),
+            stages,
             queue,
             reactors: distinct_reactors(vdevs.iter().flatten()),
             buffers,
@@ -417,6 +445,7 @@ impl Builder {
         id: VdevId,
         leaves: &[Arc<dyn Vdev>],
         buffers: &BufferPool,
+        events: &Arc<Events>,
     ) -> Result<TopVdev, BuildError> {
         if !(1..=MIRROR_LEAVES_MAX).contains(&leaves.len()) {
             return Err(BuildError::Mirror { vdev: id, leaves: leaves.len() });
@@ -436,7 +465,8 @@ impl Builder {
             let place = LeafPlace { vdev: id, leaf: (leaves.len() > 1).then_some(number as u32) };
             let space = LeafSpace { ashift, ..space };
             let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
-            made.push(Arc::new(Leaf::new(place, vdev, space, config, clock, buffers.clone())?));
+            let leaf = Leaf::new(place, vdev, space, config, clock, buffers.clone())?;
+            made.push(Arc::new(leaf.reporting_to(Arc::clone(events))));
         }
         Ok(TopVdev::new(id, made))
     }
@@ -485,6 +515,13 @@ impl Builder {
             .map(|leaves| leaves.iter().map(open).collect::<Result<SmallVec<_>, _>>())
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Opened { vdevs, pool })
+    }
+}
+
+impl Default for Builder {
+    /// The same as [`Pipeline::builder`].
+    fn default() -> Self {
+        Self::new()
     }
 }
 

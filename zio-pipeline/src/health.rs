@@ -63,11 +63,10 @@ impl Health {
     }
 
     /// An I/O of this kind went well.
-    pub(crate) fn proved(&self, write: bool) {
+    /// True if it was thought dead.
+    pub(crate) fn proved(&self, write: bool) -> bool {
         let flag = if write { &self.unwritable } else { &self.unreadable };
-        if flag.load(Ordering::Relaxed) {
-            flag.store(false, Ordering::Relaxed);
-        }
+        flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::Relaxed)
     }
 
     /// The right to probe, for one at a time.

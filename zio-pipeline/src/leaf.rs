@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use vdev_queue::{
@@ -21,6 +22,7 @@ use zio_core::{
 
 use crate::builder::LABELS_END_BYTES;
 use crate::clock::Clock;
+use crate::events::{Event, EventKind, Events, SLOW_IO_NS};
 use crate::flight::{Flight, InFlight, pieces_of};
 use crate::health::Health;
 
@@ -49,6 +51,8 @@ pub(crate) struct Leaf {
     /// I/Os started and not answered; counted for leaves of a mirror only.
     load: AtomicU32,
     health: Health,
+    /// Who is told of trouble.
+    events: Option<Arc<Events>>,
     /// No I/O is started any more.
     closed: AtomicBool,
 }
@@ -77,8 +81,13 @@ impl Leaf {
             flush_unsupported: AtomicBool::new(false),
             load: AtomicU32::new(0),
             health: Health::default(),
+            events: None,
             closed: AtomicBool::new(false),
         })
+    }
+
+    pub(crate) fn reporting_to(self, events: Arc<Events>) -> Self {
+        Self { events: Some(events), ..self }
     }
 
     pub(crate) fn place(&self) -> LeafPlace {
@@ -276,8 +285,13 @@ impl Leaf {
     /// The device has answered.
     pub(crate) fn land(self: &Arc<Self>, ticket: Option<Ticket>, start_ns: u64, done: &VdevDone) {
         let now_ns = self.clock.now_ns();
+        let took_ns = now_ns.saturating_sub(start_ns);
         if self.place.leaf.is_some() && matches!(done.op, Some(VdevOp::Read(_))) {
-            self.health.served(now_ns.saturating_sub(start_ns), now_ns);
+            self.health.served(took_ns, now_ns);
+        }
+        if took_ns >= SLOW_IO_NS {
+            let (place, took) = (self.place.place(), Duration::from_nanos(took_ns));
+            self.post(EventKind::SlowIo, || Event::SlowIo { place, took });
         }
         let Some(ticket) = ticket else { return };
         let issues = self.queue.complete(ticket, now_ns);
@@ -303,6 +317,32 @@ impl Leaf {
     /// Memory for bytes between two reads, which nobody asked for.
     pub(crate) fn gap_buffer(&self, len_bytes: usize) -> Buffer {
         self.buffers.take(len_bytes)
+    }
+
+    pub(crate) fn post(&self, kind: EventKind, make: impl FnOnce() -> Event) {
+        if let Some(events) = &self.events {
+            events.post(kind, make);
+        }
+    }
+
+    /// What a probe has found, or a deadline. News of it are told.
+    pub(crate) fn found(&self, readable: bool, writable: bool) {
+        let was = self.health.is_readable() && self.health.is_writable();
+        self.health.found(readable, writable, self.clock.now_ns());
+        let (is, place) = (readable && writable, self.place.place());
+        match (was, is) {
+            (true, false) => self.post(EventKind::LeafDead, || Event::LeafDead { place }),
+            (false, true) => self.post(EventKind::LeafAlive, || Event::LeafAlive { place }),
+            _ => {}
+        }
+    }
+
+    /// An I/O of this kind went well.
+    pub(crate) fn proved(&self, write: bool) {
+        if self.health.proved(write) {
+            let place = self.place.place();
+            self.post(EventKind::LeafAlive, || Event::LeafAlive { place });
+        }
     }
 
     // -- When the device does not answer. --
@@ -363,6 +403,14 @@ pub(crate) struct LeafPlace {
     pub(crate) vdev: VdevId,
     /// Number within a mirror; none where the vdev is this one device.
     pub(crate) leaf: Option<u32>,
+}
+
+impl LeafPlace {
+    /// The same for an error or an event.
+    pub(crate) fn place(self) -> zio_core::error::Place {
+        let (vdev, leaf) = (Some(self.vdev), self.leaf);
+        zio_core::error::Place { vdev, leaf, ..Default::default() }
+    }
 }
 
 /// Where blocks stand on a device.

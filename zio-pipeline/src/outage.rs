@@ -6,6 +6,7 @@ use std::time::Duration;
 use zio_core::{Error, ErrorKind, VdevError, VdevErrorKind, VdevId};
 
 use crate::deadman::{self, Overdue};
+use crate::events::{EventCount, EventKind};
 use crate::leaf::Leaf;
 use crate::pipeline::Pipeline;
 use crate::suspend::Suspended;
@@ -33,7 +34,7 @@ impl Pipeline {
     /// requests go on.
     pub fn resume(&self) -> usize {
         for leaf in self.shared().leaves() {
-            leaf.health().found(true, true, leaf.now_ns());
+            leaf.found(true, true);
         }
         let count = self.shared().suspension.resume();
         self.engine().submit();
@@ -67,6 +68,11 @@ impl Pipeline {
         let count = deadman::give_up_overdue(self.shared(), after);
         self.engine().submit();
         count
+    }
+
+    /// How many events of a kind there were, and how many of them were told.
+    pub fn event_count(&self, kind: EventKind) -> EventCount {
+        self.shared().events.count(kind)
     }
 
     // -- Leaves of mirrors. --

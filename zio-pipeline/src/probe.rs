@@ -82,7 +82,7 @@ pub(crate) fn go_on(zio: &mut Zio) -> bool {
         Step::Reading => probe.readable && leaf.health().is_writable(),
         Step::Writing => !good.is_empty(),
     };
-    leaf.health().found(probe.readable, writable, leaf.now_ns());
+    leaf.found(probe.readable, writable);
     if (writes && !writable) || (!writes && !probe.readable) {
         let words = "the device failed its probe";
         zio.error = Some(Error::msg(ErrorKind::DeviceGone, words).at(zio.place()));

@@ -11,6 +11,7 @@ use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, Writ
 
 use crate::crypt::Keys;
 use crate::dedup::Dedup;
+use crate::events::Events;
 use crate::heal::Heal;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) heal: Heal,
     pub(crate) keys: Keys,
     pub(crate) suspension: Suspension,
+    pub(crate) events: Arc<Events>,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
     txg: AtomicU64,
@@ -41,6 +43,7 @@ impl Shared {
         keys: Keys,
         large_gang_headers: bool,
         fail_mode: FailMode,
+        events: Arc<Events>,
     ) -> Self {
         Self {
             vdevs,
@@ -50,7 +53,8 @@ impl Shared {
             checksums: Checksums::new(salt),
             heal: Heal::default(),
             keys,
-            suspension: Suspension::new(fail_mode),
+            suspension: Suspension::new(fail_mode, Arc::clone(&events)),
+            events,
             large_gang_headers,
             txg: AtomicU64::new(txg.max(1)),
         }

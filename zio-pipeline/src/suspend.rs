@@ -4,11 +4,14 @@
 //! pointer, its space and its children's results, and goes on from there when the pipeline is
 //! resumed. Nothing is done twice, and nobody above it notices but for the time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 use zio_core::task::Place;
 use zio_core::{Engine, Error, ErrorKind, Flags, QueueKind, Stages, Zio, ZioBox};
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::events::{Event, EventKind, Events};
 
 /// What becomes of a request whose devices are gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,9 +39,9 @@ pub struct Suspended {
 }
 
 /// The suspended zios of a pipeline.
-#[derive(Default)]
 pub(crate) struct Suspension {
     mode: FailMode,
+    events: Arc<Events>,
     parked: Mutex<Parked>,
     closed: AtomicBool,
 }
@@ -62,8 +65,8 @@ fn is_gone(error: &Error) -> bool {
 }
 
 impl Suspension {
-    pub(crate) fn new(mode: FailMode) -> Self {
-        Self { mode, ..Self::default() }
+    pub(crate) fn new(mode: FailMode, events: Arc<Events>) -> Self {
+        Self { mode, events, parked: Mutex::default(), closed: AtomicBool::new(false) }
     }
 
     /// Has the pipeline given up all I/O?
@@ -99,8 +102,15 @@ impl Suspension {
         if parked.refused {
             return Some(zio);
         }
-        parked.reason.get_or_insert_with(|| error.clone());
+        let first = parked.reason.is_none().then(|| error.clone());
+        if let Some(reason) = &first {
+            parked.reason = Some(reason.clone());
+        }
         parked.zios.push(zio);
+        drop(parked);
+        if let Some(reason) = first {
+            self.events.post(EventKind::Suspended, || Event::Suspended { reason });
+        }
         None
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checksum::embedded::{self, CheckError, Verifier};
 use checksum::{Algorithm, Checksum, Mismatch};
 use zio_core::bp::GANG_HEADER_BYTES;
-use zio_core::{Data, Error, ErrorKind, Flags, Next, Stage, Stages, Zio, ZioBox};
+use zio_core::{Data, Error, ErrorKind, Finished, Flags, Next, Stage, Stages, Zio, ZioBox};
 
 use super::gang;
 use crate::shared::{Shared, order_of};
@@ -74,6 +74,23 @@ fn label_verifier(zio: &Zio) -> Option<Verifier> {
     is_label.then_some(Verifier::Label { offset_bytes: zio.offset_bytes })
 }
 
+/// A copy of a block that is not what was written: evidence of the zio that read it.
+pub(crate) struct BadCopy {
+    pub(crate) error: Error,
+    /// As it was read, if anybody wants to see it.
+    pub(crate) data: Data,
+}
+
+impl BadCopy {
+    /// What a finished child tells of a bad copy.
+    pub(crate) fn of(child: &mut Finished, error: &Error) -> Option<Self> {
+        if error.kind() != ErrorKind::Checksum {
+            return None;
+        }
+        child.take_evidence()?.downcast::<Self>().ok().map(|it| *it)
+    }
+}
+
 /// CHECKSUM_VERIFY: what was read is what was written, or it is not given out.
 pub(crate) struct Verify {
     shared: Arc<Shared>,
@@ -98,13 +115,20 @@ impl Verify {
         }
     }
 
-    fn count(&self, zio: &Zio, error: &Error) {
+    /// Counts a copy that is not what was written, and keeps it for its parent's report, if
+    /// anybody wants one.
+    fn report(&self, zio: &mut Zio, error: &Error, data: Data) {
         let counts = error.kind() == ErrorKind::Checksum
             && zio.vdev.is_some()
             && !zio.flags().contains(Flags::SPECULATIVE);
-        if counts && let Ok(leaf) = self.shared.leaf_of(zio) {
+        if !counts {
+            return;
+        }
+        if let Ok(leaf) = self.shared.leaf_of(zio) {
             leaf.health().errors().checksum.add(1);
         }
+        let data = if self.shared.events.are_heard() { data } else { Data::new() };
+        zio.evidence = Some(Box::new(BadCopy { error: error.clone(), data }));
     }
 
     fn verify_by_pointer(&self, zio: &Zio) -> Result<(), Error> {
@@ -170,8 +194,8 @@ impl Stage for Verify {
         if zio.error.is_none()
             && let Err(error) = self.verify(&mut zio)
         {
-            zio.data = Data::new();
-            self.count(&zio, &error);
+            let (data, error) = (std::mem::take(&mut zio.data), error.at(zio.place()));
+            self.report(&mut zio, &error, data);
             zio.fail(error);
         }
         Some(zio)

@@ -3,21 +3,36 @@
 use std::sync::Arc;
 
 use zio_core::{
-    ChildSet, Done, ErrorKind, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType, done,
+    ChildSet, ChildType, ErrorKind, Flags, Next, Stage, Stages, WaitType, Zio, ZioBox, ZioType,
+    done,
 };
 
+use crate::events::{Event, EventKind};
 use crate::shared::Shared;
 use crate::stages::{dedup, gang, space};
 
 /// DONE.
 pub(crate) struct Settle {
     shared: Arc<Shared>,
-    plain: Done,
 }
 
 impl Settle {
-    pub(crate) fn new(shared: Arc<Shared>, plain: Done) -> Self {
-        Self { shared, plain }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A block that devices have lost, or have not taken, is an event.
+    fn tell(&self, zio: &Zio) {
+        let Some(error) = &zio.error else { return };
+        use ErrorKind::{Checksum, DeviceGone, Io, Lost, TimedOut};
+        let of_devices = matches!(error.kind(), Checksum | DeviceGone | Io | Lost | TimedOut);
+        let of_block = zio.child_type() == ChildType::Logical
+            && matches!(zio.ty(), ZioType::Read | ZioType::Write)
+            && !zio.flags().contains(Flags::SPECULATIVE);
+        if of_devices && of_block {
+            let event = || Event::Data { bookmark: zio.bookmark, error: error.clone() };
+            self.shared.events.post(EventKind::Data, event);
+        }
     }
 
     /// The addresses a failed write was given go back at once: nobody has
@@ -51,15 +66,14 @@ impl Stage for Settle {
     }
 
     fn run(&self, zio: ZioBox) -> Next {
-        if zio.is_allocating() || zio.ty() == ZioType::Trim {
-            let mut zio = zio.wait_children(ChildSet::all(), WaitType::Done)?;
-            done::settle(&mut zio);
+        let mut zio = zio.wait_children(ChildSet::all(), WaitType::Done)?;
+        done::settle(&mut zio);
+        if zio.is_allocating() {
             self.undo_allocation(&mut zio);
-            if zio.ty() == ZioType::Trim {
-                space::open_after_trim(&self.shared, &mut zio);
-            }
-            return done::finish(zio);
+        } else if zio.ty() == ZioType::Trim {
+            space::open_after_trim(&self.shared, &mut zio);
         }
-        self.plain.run(zio)
+        self.tell(&zio);
+        done::finish(zio)
     }
 }

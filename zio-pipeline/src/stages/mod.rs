@@ -1,6 +1,6 @@
 //! The stages, one file per family.
 
-mod checksum;
+pub(crate) mod checksum;
 mod copies;
 mod dedup;
 mod done;
@@ -13,7 +13,7 @@ mod vdev_io;
 
 use std::sync::Arc;
 
-use zio_core::{Done, IssueAsync, Ready, Stage};
+use zio_core::{IssueAsync, Ready, Stage};
 
 pub(crate) use space::overlapping;
 pub(crate) use throttle::Throttle;
@@ -49,6 +49,6 @@ pub(crate) fn all(shared: &Arc<Shared>) -> Vec<Arc<dyn Stage>> {
         Arc::new(vdev_io::IoDone::new(s())),
         Arc::new(vdev_io::IoAssess::new(s())),
         Arc::new(checksum::Verify::new(s())),
-        Arc::new(done::Settle::new(s(), Done)),
+        Arc::new(done::Settle::new(s())),
     ]
 }

@@ -14,8 +14,10 @@ use zio_core::{
     VdevDone, VdevId, VdevOp, WaitType, Zio, ZioBox, ZioType,
 };
 
+use crate::events::{ChecksumReport, Damage, Event, EventKind};
 use crate::leaf::Leaf;
 use crate::shared::Shared;
+use crate::stages::checksum::BadCopy;
 use crate::stages::{copies, flush, space};
 use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev, places};
 use crate::{cost, heal, probe};
@@ -264,6 +266,30 @@ impl IoDone {
     }
 }
 
+/// Bad copies of a block that are to be reported once there is a good one to compare them with.
+type BadCopies = SmallVec<[BadCopy; 1]>;
+
+fn keep(zio: &mut Zio, bad: BadCopy) {
+    let kept = zio.evidence.get_or_insert_with(|| Box::new(BadCopies::new()));
+    if let Some(kept) = kept.downcast_mut::<BadCopies>() {
+        kept.push(bad);
+    }
+}
+
+/// Reports the bad copies that were met so far.
+fn report(zio: &mut Zio, shared: &Shared, good: Option<&Data>) {
+    let Some(kept) = zio.evidence.take().and_then(|kept| kept.downcast::<BadCopies>().ok()) else {
+        return;
+    };
+    for BadCopy { error, data } in *kept {
+        shared.events.post(EventKind::Checksum, || {
+            let good = good.filter(|_| !data.is_empty());
+            let damage = good.map(|good| Damage::between(good, &data));
+            Event::Checksum(ChecksumReport { bookmark: zio.bookmark, error, damage })
+        });
+    }
+}
+
 /// Takes the first good copy among the children that came home, and notes the
 /// places that gave none. Without any it is an error for now.
 fn take_good_copy(shared: &Shared, zio: &mut Zio) {
@@ -272,12 +298,18 @@ fn take_good_copy(shared: &Shared, zio: &mut Zio) {
         match child.take_error().or_else(|| stale(shared, child.get())) {
             None => _ = good.get_or_insert_with(|| child.take_data()),
             Some(error) => {
+                if let Some(bad) = BadCopy::of(&mut child, &error) {
+                    keep(zio, bad);
+                }
                 if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
                     zio.bad |= 1 << child.get().slot;
                 }
                 worst = Error::worst(worst, Some(error));
             }
         }
+    }
+    if good.is_some() || !has_untried_places(zio, shared) {
+        report(zio, shared, good.as_ref());
     }
     match (good, worst) {
         (Some(data), _) => {
@@ -358,6 +390,9 @@ fn count_error(leaf: &Leaf, zio: &Zio, kind: Option<ErrorKind>) {
     if !told || first_try || zio.flags().intersects(Flags::SPECULATIVE | Flags::PROBE) {
         return;
     }
+    if let Some(error) = zio.error.clone() {
+        leaf.post(EventKind::Device, || Event::Device { error });
+    }
     let errors = leaf.health().errors();
     match zio.ty() {
         ZioType::Read => errors.read.add(1),
@@ -375,13 +410,13 @@ fn assess_leaf(shared: &Shared, zio: &mut Zio) {
     count_error(leaf, zio, kind);
     match kind {
         None => {
-            health.proved(is_write);
+            leaf.proved(is_write);
             if is_write && leaf.place().leaf.is_some() && !zio.flags().contains(Flags::PHYSICAL) {
                 health
                     .wrote(zio.txg, &(zio.offset_bytes..zio.offset_bytes + zio.size_bytes as u64));
             }
         }
-        Some(ErrorKind::TimedOut) => health.found(false, false, leaf.now_ns()),
+        Some(ErrorKind::TimedOut) => leaf.found(false, false),
         Some(_) => probe::begin(zio, leaf),
     }
 }

@@ -9,11 +9,13 @@ mod control;
 #[cfg(feature = "crypt")]
 mod crypt;
 mod dedup;
+mod events;
 mod faults;
 mod forged;
 mod gangs;
 mod groups;
 mod handover;
+mod injected;
 mod mirrors;
 mod outages;
 mod physical;

@@ -111,9 +111,16 @@ fn unless_told_otherwise_errors_come_back() {
     assert!(pipeline.read(&bp).wait().unwrap() == noise(3, 8192));
     // Not for what no device can mend.
     let much = pipeline.write(noise(4, 16 << 20));
-    assert_eq!(kind(much.copies(3).must_succeed().priority(Priority::SyncWrite).wait().and_then(
-        |_| pipeline.write(noise(5, 16 << 20)).copies(3).must_succeed().wait()
-    )), ErrorKind::NoSpace);
+    assert_eq!(
+        kind(
+            much.copies(3)
+                .must_succeed()
+                .priority(Priority::SyncWrite)
+                .wait()
+                .and_then(|_| pipeline.write(noise(5, 16 << 20)).copies(3).must_succeed().wait())
+        ),
+        ErrorKind::NoSpace
+    );
 }
 
 #[test]
@@ -245,11 +252,13 @@ fn devices_that_hang_do_not_keep_a_pipeline_open() {
     sim.disks.iter().for_each(|disk| disk.hold());
     // More than the devices take at a time: some wait in the queues.
     let reads: Vec<_> = blocks.iter().map(|bp| pipeline.read(bp).start().unwrap()).collect();
-    let writes: Vec<_> = (0..64)
-        .map(|seed| pipeline.write(noise(seed, 8192)).copies(2).start().unwrap())
-        .collect();
+    let writes: Vec<_> =
+        (0..64).map(|seed| pipeline.write(noise(seed, 8192)).copies(2).start().unwrap()).collect();
     let flush = pipeline.flush().start().unwrap();
-    assert_eq!(pipeline.overdue(Duration::ZERO).len(), sim.disks.iter().map(|d| d.in_flight()).sum());
+    assert_eq!(
+        pipeline.overdue(Duration::ZERO).len(),
+        sim.disks.iter().map(|d| d.in_flight()).sum()
+    );
 
     pipeline.close_now();
     assert!(reads.into_iter().all(|read| kind(read.wait()) == ErrorKind::Closed));
@@ -441,7 +450,8 @@ fn one_bad_sector_does_not_make_a_dead_leaf() {
     let probed = |disk: &SimDisk| {
         let log = disk.take_log();
         let end = DATA_START_BYTES + 56 * MIB;
-        let outside = log.iter().filter(|e| e.offset_bytes < DATA_START_BYTES || e.offset_bytes >= end);
+        let outside =
+            log.iter().filter(|e| e.offset_bytes < DATA_START_BYTES || e.offset_bytes >= end);
         outside.filter(|e| e.op == OpKind::Write).count()
     };
     sim.disks[1].take_log();
