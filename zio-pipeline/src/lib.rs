@@ -145,15 +145,19 @@ mod crypt;
 mod dedup;
 mod heal;
 mod leaf;
+mod parents;
 mod pending;
 mod physical;
 mod pipeline;
 mod props;
+mod raw_write;
 mod read;
+mod replace;
 mod shared;
 mod source;
 mod stages;
 mod top_vdev;
+mod wishes;
 
 pub use builder::{BuildError, Builder, DATA_START_BYTES};
 pub use checksum::Algorithm as Checksum;
@@ -165,6 +169,7 @@ pub use physical::Physical;
 pub use pipeline::{IntoData, Pipeline, Root};
 pub use props::Write;
 pub use read::Read;
+pub use replace::{NO_COMPRESSION_PASS_MIN, REWRITE_PASS_MIN};
 pub use source::Mirror;
 #[cfg(feature = "crypt")]
 pub use transform::crypt::{KeyError, Suite};

@@ -135,6 +135,25 @@ impl Write {
         })
     }
 
+    /// Writes it as metadata is by default: at this level of its object, with lz4, not
+    /// shared, in one copy more than it would have (three at the most, two encrypted), and
+    /// with fletcher4 where its checksum is not one for metadata. What is asked for after this
+    /// has precedence.
+    pub fn metadata(self, level: u8) -> Self {
+        self.level(level).with(|zio| {
+            let props = &mut zio.props;
+            set_compression(props, Compression::Lz4);
+            props.dedup = false;
+            props.copies = (props.copies + 1).min(if props.encrypt { 2 } else { 3 });
+            let good_enough = Algorithm::from_id(props.checksum)
+                .is_ok_and(|algorithm| algorithm.flags().contains(ChecksumFlags::METADATA));
+            if !good_enough {
+                props.checksum = Algorithm::Fletcher4.id();
+            }
+            Ok(())
+        })
+    }
+
     /// Calls `ready` once the pointer is final, before the data is on the
     /// device: a parent block can be built from it. Not called for a write that
     /// fails before. The block must not be freed before the write is done.
