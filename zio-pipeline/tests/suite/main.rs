@@ -3,8 +3,10 @@
 mod bad_input;
 #[cfg(feature = "crypt")]
 mod big_endian;
+mod commit;
 mod common;
 mod conformance;
+mod copies;
 #[cfg(feature = "crypt")]
 mod crypt;
 mod dedup;
@@ -14,8 +16,11 @@ mod gangs;
 mod groups;
 mod handover;
 mod mirrors;
+mod parents;
 mod physical;
 mod random;
+mod raw_write;
+mod replace;
 mod roundtrip;
 mod sectors;
 mod sharing;
