@@ -8,7 +8,7 @@
 
 use checksum::{Algorithm, Flags as ChecksumFlags};
 use zio_core::bp::{COMPRESSION_OFF, Embedded};
-use zio_core::{BlockPointer, Error, ErrorKind, Flags, Stages, Txg, Zio};
+use zio_core::{BlockPointer, Dva, Error, ErrorKind, Flags, Stages, Txg, Zio};
 
 use crate::props::Write;
 use crate::wishes::Wishes;
@@ -82,10 +82,9 @@ impl Write {
     /// settles.
     ///
     /// Written over, the old contents are gone at once, also when the write fails; a read by the
-    /// old pointer, repairs included, has to end before. Blocks that are shared, in other
-    /// numbers of copies, or in pieces are never written over. (A gang would need its
-    /// header written anew for each piece, and until all are written none of it could be read:
-    /// it goes elsewhere instead.)
+    /// old pointer, repairs included, has to end before. Blocks that are shared, or of another
+    /// number of copies, are never written over. Of a gang the headers are read first, and if
+    /// one cannot be read the write fails.
     pub fn sync_pass(self, pass: u32) -> Self {
         self.with(|zio| {
             if pass == 0 {
@@ -198,6 +197,9 @@ pub(crate) fn choose_road(zio: &mut Zio) {
         }
         zio.add_flags(Flags::IO_REWRITE);
         zio.become_pipeline(Stages::REWRITE);
+        if zio.bp_before.is_gang() {
+            zio.add_stages(Stages::GANG);
+        }
     }
     if can_be_kept(zio) {
         zio.add_stages(Stages::NOP_WRITE);
@@ -205,16 +207,25 @@ pub(crate) fn choose_road(zio: &mut Zio) {
 }
 
 /// Both births: a block that was committed in this group may have been written in an
-/// earlier one, and be what somebody finds after a crash.
+/// earlier one, and be what somebody finds after a crash. How many copies there are of a gang
+/// its headers will tell.
 fn can_be_written_over(zio: &Zio) -> bool {
     let (old, new) = (&zio.bp_before, &zio.bp);
     is_of_this_txg(zio)
         && old.physical_birth() == zio.txg
         && zio.props.sync_pass >= REWRITE_PASS_MIN
         && old.psize_bytes() == new.psize_bytes()
-        && old.copies() == usize::from(zio.props.copies)
+        && (old.is_gang() || old.copies() == usize::from(zio.props.copies))
         && !old.is_dedup()
-        && !old.is_gang()
+}
+
+/// It cannot be written over after all: a new block. Not later than before DVA_THROTTLE.
+pub(crate) fn write_elsewhere(zio: &mut Zio) {
+    for index in 0..zio.bp.copies() {
+        zio.bp.set_dva(index, Dva::EMPTY);
+    }
+    zio.remove_flags(Flags::IO_REWRITE);
+    zio.become_pipeline(Stages::WRITE);
 }
 
 /// What is known before the checksum (spec 3.0, 3.5).

@@ -162,12 +162,82 @@ fn a_gang_is_kept_where_it_has_as_many_headers_as_copies() {
         let new = write().over(&old).wait().unwrap();
         assert_eq!(old.is_replaced_by(&new), copies < 3);
         assert_eq!(pipeline.allocated_bytes() == held, copies == 3);
-        // Nor is one written over: its members would be on the way while its header is not.
-        let newer = write().over(&new).nop_write(false).sync_pass(5).wait().unwrap();
-        assert!(new.is_replaced_by(&newer));
-        assert!(pipeline.read(&newer).wait().unwrap() == noise(1, 65_536));
         assert!(pipeline.read(&new).wait().unwrap() == noise(1, 65_536));
     }
+}
+
+/// Gangs within gangs, in units of any size: every piece and every header stays where it is.
+#[test]
+fn a_gang_of_this_sync_is_written_over() {
+    for (ashift, largest, len) in [(9, 1024, 131_072), (9, 4096, 8192), (12, 8192, 262_144)] {
+        let pool = Fragmented::new(4, 3, ashift, largest);
+        let pipeline = pool.pipeline(ashift);
+        for copies in 1..=3 {
+            let (before, after) = (noise(1, len), noise(2, len));
+            let old = pipeline.write(&before).copies(copies).wait().unwrap();
+            assert!(old.is_gang());
+            let held = pool.space.taken();
+            let write = || pipeline.write(&after).over(&old).sync_pass(2);
+            let write_again = || write().copies(copies).checksum(Checksum::Blake3);
+            let new = write_again().wait().unwrap();
+            assert!(old.same_block(&new) && new.checksum() != old.checksum());
+            assert_eq!(pool.space.taken(), held);
+            let checked = pipeline.check(&BlockPointer::from_bytes(&new.to_bytes())).unwrap();
+            assert!(pipeline.read(&checked).wait().unwrap() == after);
+            // Each header of the outermost gang.
+            for copy in 0..new.copies() {
+                let (disk, at) = pool.sim.place(&new, copy);
+                disk.corrupt(at, 512);
+                if copy + 1 < new.copies() {
+                    let read = pipeline.read(&new).repair(false).wait();
+                    assert!(read.unwrap() == after, "header {copy}");
+                }
+            }
+            // None is left: what else there is of the gang is not known.
+            assert_eq!(write_again().wait().unwrap_err().kind(), ErrorKind::Checksum);
+            assert_eq!(pool.space.taken(), held);
+        }
+    }
+}
+
+/// There are as many copies of a gang as of its pieces, whatever its headers.
+#[test]
+fn a_gang_of_other_copies_goes_elsewhere() {
+    let pool = Fragmented::new(5, 3, 9, 4096);
+    let pipeline = pool.pipeline(9);
+    for (before, after) in [(1, 2), (2, 3), (2, 1), (3, 2)] {
+        let old = pipeline.write(noise(1, 16_384)).copies(before).wait().unwrap();
+        let write = pipeline.write(noise(2, 16_384)).copies(after).over(&old).sync_pass(2);
+        let new = write.wait().unwrap();
+        assert!(new.is_gang() && old.is_replaced_by(&new));
+        assert!(pipeline.read(&old).wait().unwrap() == noise(1, 16_384));
+        assert!(pipeline.read(&new).wait().unwrap() == noise(2, 16_384));
+        for bp in [old, new] {
+            pipeline.free(&bp).wait().unwrap();
+        }
+        pool.space.settle(u64::MAX);
+        assert_eq!(pipeline.allocated_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_write_over_a_gang_that_fails_leaves_its_space_alone() {
+    let pool = Fragmented::new(6, 1, 9, 4096);
+    let pipeline = pool.pipeline(9);
+    let old = pipeline.write(noise(1, 16_384)).wait().unwrap();
+    let held = pool.space.taken();
+    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write).always();
+    pool.sim.disks[0].inject(fault.skip(2));
+    let write = || pipeline.write(noise(2, 16_384)).over(&old).sync_pass(2);
+    assert_eq!(write().wait().unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(pool.space.taken(), held);
+    pool.sim.disks[0].heal_all();
+    // What was written in part is written whole the next time.
+    let new = write().wait().unwrap();
+    assert!(old.same_block(&new) && pipeline.read(&new).wait().unwrap() == noise(2, 16_384));
+    pipeline.free(&new).wait().unwrap();
+    pool.space.settle(u64::MAX);
+    assert_eq!((pipeline.allocated_bytes(), pipeline.live()), (0, 0));
 }
 
 #[test]
