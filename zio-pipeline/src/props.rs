@@ -67,6 +67,32 @@ fn check_object_type(object_type: u8) -> Result<(), Error> {
 }
 
 /// A write with its properties; ends in the pointer of the new block.
+///
+/// From the moment it is made nobody can change what is written: a buffer is given away, bytes
+/// that are lent are copied, and pointers are copied as well.
+///
+/// ```compile_fail,E0382
+/// # let dir = tempfile::tempdir()?;
+/// # let pipeline = zio_pipeline::Pipeline::builder().create(dir.path().join("disk"), 64 << 20).build()?;
+/// let mut buffer = pipeline.buffer(8192);
+/// buffer.fill(1);
+/// let write = pipeline.write(buffer);
+/// buffer.fill(2); // it is the write's now
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Nor by what others hold of it, for a buffer that has become [`Data`](crate::Data) is read-only:
+///
+/// ```compile_fail,E0596
+/// # let dir = tempfile::tempdir()?;
+/// # let pipeline = zio_pipeline::Pipeline::builder().create(dir.path().join("disk"), 64 << 20).build()?;
+/// let mut data = zio_pipeline::Data::from(pipeline.buffer(8192));
+/// let write = pipeline.write(data.clone());
+/// for chunk in data.chunks() {
+///     chunk.fill(2); // `&[u8]`
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Write = Pending<BlockPointer>;
 
 impl Write {
