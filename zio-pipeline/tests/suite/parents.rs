@@ -41,19 +41,24 @@ fn child(write: Write, parent: &Write, slots: &Slots, number: usize) -> Write {
 }
 
 /// A parent over so many children, from one seed; `old` are those they replace.
-fn begin_tree(pipeline: &Pipeline, seed: u64, old: &[BlockPointer]) -> (Write, Slots) {
+fn tree(pipeline: &Pipeline, seed: u64, old: &[BlockPointer]) -> (Write, Vec<Write>, Slots) {
     let slots = empty(CHILDREN);
     let parent = pipeline.write(vec![0; 4096]).level(1).compression(Compression::Lz4);
     let parent = parent.checksum(Checksum::Sha256).on_children_ready(put(&slots));
-    for number in 0..CHILDREN {
+    let children = (0..CHILDREN).map(|number| {
         let write = pipeline.write(contents(seed, number)).compression(Compression::Lz4);
         let write = match old.get(number) {
             Some(old) => write.over(old).sync_pass(2),
             None => write,
         };
-        drop(child(write, &parent, &slots, number).start().unwrap());
-    }
-    (parent, slots)
+        child(write, &parent, &slots, number)
+    });
+    let children = children.collect();
+    (parent, children, slots)
+}
+
+fn start(writes: Vec<Write>) {
+    writes.into_iter().for_each(|write| drop(write.start().unwrap()));
 }
 
 fn contents(seed: u64, number: usize) -> Vec<u8> {
@@ -82,7 +87,12 @@ fn a_parent_holds_the_final_pointers_of_its_children() {
     for seed in 0..20 {
         let sim = Sim::new(seed, 2);
         let pipeline = sim.pipeline();
-        let (parent, slots) = begin_tree(&pipeline, seed, &[]);
+        let (parent, mut children, slots) = tree(&pipeline, seed, &[]);
+        // Some before it, some after.
+        let later = children.split_off(seed as usize % (CHILDREN + 1));
+        start(children);
+        let parent = parent.start().unwrap();
+        start(later);
         let root = parent.wait().unwrap();
         // One hole among them.
         assert_eq!((root.level(), root.fill()), (1, CHILDREN as u64 - 1));
@@ -101,11 +111,18 @@ fn trees_of_any_height_are_written_in_one_go() {
     let pipeline = sim.pipeline();
     let tops = empty(2);
     let top = pipeline.write(vec![0; 512]).level(2).on_children_ready(put(&tops));
+    let mut lower = Vec::new();
     for number in 0..2 {
-        let (parent, _) = begin_tree(&pipeline, number as u64, &[]);
-        drop(child(parent, &top, &tops, number).start().unwrap());
+        let (parent, children, _) = tree(&pipeline, number as u64, &[]);
+        lower.push((child(parent, &top, &tops, number), children));
     }
-    let root = top.wait().unwrap();
+    // From the top down: nobody can be ready yet.
+    let root = top.start().unwrap();
+    for (parent, children) in lower {
+        start(vec![parent]);
+        start(children);
+    }
+    let root = root.wait().unwrap();
     assert_eq!(root.fill(), 2 * (CHILDREN as u64 - 1));
     let data = pipeline.read(&root).wait().unwrap().to_vec();
     for (seed, place) in data.as_chunks::<BLOCK_POINTER_BYTES>().0.iter().take(2).enumerate() {
@@ -132,8 +149,9 @@ fn a_parent_does_not_wait_for_its_childrens_devices() {
     while disk.writes() < 4 && began.elapsed() < PATIENCE {
         std::thread::yield_now();
     }
-    assert!(disk.writes() == 4 && !parent.is_finished());
+    let (arrived, over) = (disk.writes(), parent.is_finished());
     disk.open();
+    assert_eq!((arrived, over), (4, false));
     let root = parent.wait().unwrap();
     let data = pipeline.read(&root).wait().unwrap().to_vec();
     for (number, place) in data.as_chunks::<BLOCK_POINTER_BYTES>().0.iter().take(3).enumerate() {
@@ -210,11 +228,14 @@ fn a_crash_in_between_leaves_the_old_tree() {
         let sim = Sim::new(seed, 2);
         let old = {
             let pipeline = sim.pipeline();
-            let old = begin_tree(&pipeline, 1, &[]).0.wait().unwrap();
+            let (parent, children, _) = tree(&pipeline, 1, &[]);
+            start(children);
+            let old = parent.wait().unwrap();
             pipeline.flush().wait().unwrap();
             let children = children_of(&pipeline, &old);
             pipeline.end_txg();
-            let (parent, _) = begin_tree(&pipeline, 2, &children);
+            let (parent, children, _) = tree(&pipeline, 2, &children);
+            start(children);
             let parent = parent.over(&old).sync_pass(2).start().unwrap();
             // From "nothing has reached a device" to "all of it, and nothing is flushed".
             sim.machine.run_for(seed * 1000);
@@ -231,7 +252,9 @@ fn a_crash_in_between_leaves_the_old_tree() {
         }
         check_tree(&pipeline, &root, 1);
         // And once more, to its end.
-        let again = begin_tree(&pipeline, 3, &children_of(&pipeline, &root)).0.wait().unwrap();
+        let (parent, children, _) = tree(&pipeline, 3, &children_of(&pipeline, &root));
+        start(children);
+        let again = parent.wait().unwrap();
         check_tree(&pipeline, &root, 1);
         check_tree(&pipeline, &again, 3);
     }

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use checksum::{ByteOrder as Order, Context, Salt};
 use parking_lot::Mutex;
 use vdev_sim::{Effect, Fault, OpKind};
-use zio_core::VdevErrorKind;
+use zio_core::{Flags, VdevErrorKind};
 use zio_pipeline::{
     BlockPointer, Checksum, Compression, ErrorKind, NO_COMPRESSION_PASS_MIN, Pipeline,
     REWRITE_PASS_MIN, Write, ZstdLevel,
@@ -184,6 +185,7 @@ fn a_gang_of_this_sync_is_written_over() {
             assert_eq!(pool.space.taken(), held);
             let checked = pipeline.check(&BlockPointer::from_bytes(&new.to_bytes())).unwrap();
             assert!(pipeline.read(&checked).wait().unwrap() == after);
+            header_proves_its_members(&pool, &pipeline, &new, &after);
             // Each header of the outermost gang.
             for copy in 0..new.copies() {
                 let (disk, at) = pool.sim.place(&new, copy);
@@ -198,6 +200,30 @@ fn a_gang_of_this_sync_is_written_over() {
             assert_eq!(pool.space.taken(), held);
         }
     }
+}
+
+/// Each member, be it a gang itself, has the checksum of its part of the block.
+fn header_proves_its_members(
+    pool: &Fragmented,
+    pipeline: &Pipeline,
+    bp: &BlockPointer,
+    data: &[u8],
+) {
+    let (disk, at) = pool.sim.place(bp, 0);
+    let header = disk.peek(at, 512);
+    let context = Context::new(Checksum::Blake3, Some(&Salt([0; 32]))).unwrap();
+    let mut rest = data;
+    for place in header.as_chunks::<128>().0.iter().take(3) {
+        let member = pipeline.check(&BlockPointer::from_bytes(place)).unwrap();
+        if member == BlockPointer::EMPTY {
+            continue;
+        }
+        let (piece, more) = rest.split_at(member.psize_bytes() as usize);
+        assert_eq!(member.checksum_id(), Checksum::Blake3.id());
+        assert_eq!(member.checksum(), context.compute(Order::Little, [piece]).0);
+        rest = more;
+    }
+    assert!(rest.is_empty());
 }
 
 /// There are as many copies of a gang as of its pieces, whatever its headers.
@@ -235,9 +261,55 @@ fn a_write_over_a_gang_that_fails_leaves_its_space_alone() {
     // What was written in part is written whole the next time.
     let new = write().wait().unwrap();
     assert!(old.same_block(&new) && pipeline.read(&new).wait().unwrap() == noise(2, 16_384));
+    // One that has to go elsewhere gives its new space back, and nothing else.
+    let held = pool.space.taken();
+    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write).always();
+    pool.sim.disks[0].inject(fault);
+    assert_eq!(write().copies(2).wait().unwrap_err().kind(), ErrorKind::Io);
+    pool.space.settle(u64::MAX);
+    assert_eq!(pool.space.taken(), held);
+    assert!(pipeline.read(&new).wait().unwrap() == noise(2, 16_384));
     pipeline.free(&new).wait().unwrap();
     pool.space.settle(u64::MAX);
     assert_eq!((pipeline.allocated_bytes(), pipeline.live()), (0, 0));
+}
+
+/// What whoever looks at the finished request can tell.
+#[test]
+fn a_finished_write_says_that_it_kept_or_wrote_over() {
+    let sim = Sim::new(10, 1);
+    let pipeline = sim.pipeline();
+    let old = strong(&pipeline, &noise(1, 8192)).wait().unwrap();
+    let both = Flags::NOPWRITE | Flags::IO_REWRITE;
+    for (seed, pass, expected) in [
+        (1, 1, Flags::NOPWRITE),
+        (2, 1, Flags::empty()),
+        (2, 2, Flags::IO_REWRITE),
+        (2, 3, Flags::empty()),
+    ] {
+        let completions = pipeline.completions();
+        let write = strong(&pipeline, &noise(seed, 8192)).over(&old);
+        let write = if pass == 3 { write.copies(2) } else { write.sync_pass(pass) };
+        write.send_to(&completions, 0).unwrap();
+        let (_, finished) = completions.next().unwrap();
+        assert_eq!(finished.get().flags() & both, expected, "contents {seed}, pass {pass}");
+    }
+}
+
+/// Same space, same births, one reference more.
+#[test]
+fn a_shared_block_that_replaces_its_equal_leaves_one_to_be_freed() {
+    let sim = Sim::new(11, 1);
+    let pipeline = sim.pipeline();
+    let write = || strong(&pipeline, &noise(1, 8192)).dedup(true);
+    let old = write().wait().unwrap();
+    let new = write().over(&old).wait().unwrap();
+    assert!(new == old && pipeline.dedup_references() == 2);
+    assert!(old.is_replaced_by(&new));
+    pipeline.free(&old).wait().unwrap();
+    assert!(pipeline.read(&new).wait().unwrap() == noise(1, 8192));
+    pipeline.free(&new).wait().unwrap();
+    assert_eq!((pipeline.dedup_references(), pipeline.allocated_bytes()), (0, 0));
 }
 
 #[test]
