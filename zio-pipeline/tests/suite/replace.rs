@@ -261,7 +261,8 @@ fn a_write_over_a_gang_that_fails_leaves_its_space_alone() {
     // What was written in part is written whole the next time.
     let new = write().wait().unwrap();
     assert!(old.same_block(&new) && pipeline.read(&new).wait().unwrap() == noise(2, 16_384));
-    // One that has to go elsewhere gives its new space back, and nothing else.
+    // One that has to go elsewhere, whole this time, gives its new space back and nothing else.
+    pool.space.set_contiguous_bytes_max(u64::MAX);
     let held = pool.space.taken();
     let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write).always();
     pool.sim.disks[0].inject(fault);

@@ -142,7 +142,7 @@ fn replacing(table: &mut Table, pipeline: &Pipeline, plain: &BlockPointer) {
     };
     let old = strong().wait().unwrap();
     let (stages, new) = table.row("write, equal to the old", pipeline, strong().over(&old));
-    let kept = (Stages::REWRITE | Stages::NOP_WRITE) - Stages::VDEV_CHILD | Stages::DONE;
+    let kept = Stages::INTERLOCK | Stages::NOP_WRITE | (Stages::REWRITE - Stages::VDEV_CHILD);
     assert!(new == old && stages == kept);
     let other = pipeline.write(noise(6, 8192)).checksum(Checksum::Sha256);
     let other = other.compression(Compression::Lz4).over(&old);
@@ -200,7 +200,7 @@ fn traces_of_gangs_are_golden() {
     assert_eq!(stages, (Stages::WRITE - Stages::VDEV_CHILD) | Stages::DONE);
     let in_place = pipeline.write(noise(1, 8192)).over(&gang).sync_pass(2);
     let (stages, again) = table.row("write, in place", &pipeline, in_place);
-    let road = (Stages::REWRITE | Stages::GANG) - Stages::VDEV_CHILD | Stages::DONE;
+    let road = Stages::INTERLOCK | Stages::GANG | (Stages::REWRITE - Stages::VDEV_CHILD);
     assert!(again == gang && stages == road);
     let (stages, lead) = table.row("write, dedup", &pipeline, dedup(&pipeline, &noise(2, 8192)));
     assert_eq!(stages, Stages::DDT_WRITE_PIPELINE);
