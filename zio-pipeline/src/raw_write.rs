@@ -22,8 +22,8 @@ impl Pipeline {
     /// The form is what `like` says: sizes, compression and its byte order, type, level, fill
     /// count, and of an encrypted block salt, IV and MAC. No key is wanted, nothing is expanded,
     /// and whatever the write is told about any of these does nothing. Copies, transaction group
-    /// and the like are its own. So is the checksum: it is that of `like` unless told otherwise,
-    /// and computed anew.
+    /// and the like are its own, and it is shared only if told so, whatever `like` was. The
+    /// checksum is of the kind that `like` has unless told otherwise, and computed anew.
     ///
     /// A hole stays a hole and embedded data stays in the pointer. A compressed block that is
     /// not encrypted is padded to this pipeline's unit of allocation, if it is still smaller

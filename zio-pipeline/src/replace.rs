@@ -104,9 +104,9 @@ impl Write {
     /// in the transaction group of the commit. A crash before it leaks nothing: a block without
     /// a pointer is one that nobody claims.
     ///
-    /// The data is still wanted: with [`dedup`](Self::dedup) the block is written through the
-    /// table, unless `written` already was. Then, as for every pointer that did not come back,
-    /// [`written.is_replaced_by(&new)`](BlockPointer::is_replaced_by), and it is to be freed.
+    /// The data is still wanted: a block that is to be [shared](Self::dedup) and was not is
+    /// written through the table. In that case alone another pointer comes back, and `written`
+    /// is to be freed.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: a block of another size, or of a later transaction group.

@@ -21,6 +21,7 @@ mod physical;
 mod random;
 mod raw_write;
 mod replace;
+mod replace_model;
 mod roundtrip;
 mod sectors;
 mod sharing;
