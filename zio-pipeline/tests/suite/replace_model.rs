@@ -11,7 +11,7 @@ use zio_pipeline::{BlockPointer, Builder, Checksum, Compression, Pipeline, Write
 use crate::common::{MIB, compressible, noise};
 use crate::gangs::Fragmented;
 
-const SLOTS: usize = 4;
+const SLOTS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 struct How {
@@ -72,8 +72,9 @@ enum Op {
 }
 
 fn hows() -> impl Strategy<Value = How> {
-    let form = (0..6_u8, prop_oneof![Just(16_usize), 1..=40_usize], 1..=3_u8, any::<bool>());
-    let road = (0..3_usize, prop::bool::weighted(0.2), prop::bool::weighted(0.8));
+    let form =
+        (0..5_u8, prop_oneof![4 => Just(16_usize), 1 => 1..=40_usize], 1..=3_u8, any::<bool>());
+    let road = (0..3_usize, prop::bool::weighted(0.4), prop::bool::weighted(0.8));
     let pass = prop_oneof![Just(1), Just(2), Just(8)];
     (form, road, pass, prop::bool::weighted(0.2)).prop_map(|(form, road, sync_pass, raw)| {
         let ((seed, sectors, copies, strong), (compression, dedup, nop_write)) = (form, road);
@@ -85,9 +86,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         8 => (0..SLOTS, hows()).prop_map(|(slot, how)| Op::Replace(slot, how)),
         3 => (0..SLOTS, hows(), 0..2_u8).prop_map(|(slot, how, txgs)| Op::Commit(slot, how, txgs)),
-        2 => Just(Op::EndTxg),
+        1 => Just(Op::EndTxg),
     ];
-    proptest::collection::vec(op, 20..60)
+    proptest::collection::vec(op, 40..80)
 }
 
 struct Model<'a> {
@@ -109,6 +110,9 @@ impl Model<'_> {
         match op {
             Op::Replace(slot, how) => {
                 let new = how.write(self.pipeline, &self.slots[slot].0).wait().unwrap();
+                let copies = usize::from(how.copies);
+                let is_plain = new.copies() > 0 && !new.is_gang();
+                assert!(!is_plain || new.copies() == copies, "{new} in {copies} copies");
                 self.link_in(slot, new, how.data());
             }
             Op::Commit(slot, how, txgs) => {
@@ -154,7 +158,7 @@ fn run(pipeline: &Pipeline, settle: &dyn Fn(), ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn whole(ops in ops(), ashift in 9..=13_u32, disks in 1..=3_usize) {
