@@ -22,6 +22,7 @@ mod random;
 mod raw_write;
 mod replace;
 mod replace_model;
+mod rewrite;
 mod roundtrip;
 mod sectors;
 mod sharing;

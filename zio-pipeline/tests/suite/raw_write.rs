@@ -1,14 +1,13 @@
 //! Raw blocks (C12): what was stored in one pool is stored in another, as it is, by somebody
 //! who need not have its key.
 
-use vdev_sim::{DiskConfig, SimAllocator, SimAllocatorConfig};
 use zio_core::bp::Properties;
 use zio_pipeline::{
     BlockPointer, ByteOrder, Checksum, Compression, ErrorKind, GzipLevel, Pipeline, Write,
     ZstdLevel,
 };
 
-use crate::common::{MIB, Sim, compressible, noise};
+use crate::common::{Sim, compressible, noise};
 
 fn compressions() -> [Compression; 5] {
     let gzip = Compression::Gzip(GzipLevel::new(6).unwrap());
@@ -213,10 +212,12 @@ fn what_cannot_be_stored_like_that_is_refused() {
 mod encrypted {
     use std::sync::Arc;
 
+    use vdev_sim::{DiskConfig, SimAllocator, SimAllocatorConfig};
     use zio_core::Allocator;
     use zio_pipeline::{DatasetKeys, Suite};
 
     use super::*;
+    use crate::common::MIB;
 
     fn keys() -> DatasetKeys {
         DatasetKeys::new(Suite::Aes256Gcm, &[1; 32]).unwrap().hmac(&[2; 64]).unwrap()
