@@ -242,6 +242,14 @@ impl Node {
         self.family.load(Ordering::Acquire)
     }
 
+    /// The worst error of the children of one type so far.
+    pub(crate) fn child_error(&self, child: ChildType) -> Option<Error> {
+        if !self.has_family() {
+            return None;
+        }
+        self.shared.lock().child_errors[child.index()].clone()
+    }
+
     /// Takes the worst error of the children of one type.
     pub(crate) fn take_child_error(&self, child: ChildType) -> Option<Error> {
         if !self.has_family() {

@@ -65,6 +65,12 @@ pub struct WriteProps {
     pub dedup_verify: bool,
     /// Encrypt it, or authenticate it where its type stays in plain.
     pub encrypt: bool,
+    /// The pointer it starts with is that of the block it replaces, which may be "never written".
+    pub replaces: bool,
+    /// Keep the block it replaces if that is equal.
+    pub nop_write: bool,
+    /// Pass of the transaction group's sync, from 1.
+    pub sync_pass: u32,
     /// Byte order of the block's content.
     pub order: ByteOrder,
 }
@@ -82,6 +88,9 @@ impl Default for WriteProps {
             dedup: false,
             dedup_verify: false,
             encrypt: false,
+            replaces: false,
+            nop_write: true,
+            sync_pass: 1,
             order: ByteOrder::NATIVE,
         }
     }
@@ -489,6 +498,11 @@ impl Zio {
     }
 
     // -- Children and delivery. --
+
+    /// The worst error that logical children have told so far. DONE inherits it.
+    pub fn child_error(&self) -> Option<Error> {
+        self.node.child_error(ChildType::Logical)
+    }
 
     /// A handle on the node, to make this zio a parent.
     pub fn as_parent(&self) -> Parent {

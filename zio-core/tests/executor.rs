@@ -311,6 +311,9 @@ fn a_recycled_zio_is_as_good_as_new() {
         dedup: true,
         dedup_verify: true,
         encrypt: true,
+        replaces: true,
+        nop_write: false,
+        sync_pass: 2,
         order: ByteOrder::Big,
     };
     used.bp = BlockPointer::hole(4096, 1, 1, 1);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use zio_core::error::Place;
-use zio_core::{Bookmark, Counter, Data, Error};
+use zio_core::{Bookmark, Data, Error};
 
 use crate::clock::Clock;
 
@@ -170,8 +170,9 @@ pub(crate) struct Events {
 
 #[derive(Default)]
 struct Limit {
-    happened: Counter,
-    told: Counter,
+    // Plain counters: trouble is rare, and need not be counted without contention.
+    happened: AtomicU64,
+    told: AtomicU64,
     /// The second that is under way, and how many were told in it: 44 and 20 bits.
     window: AtomicU64,
 }
@@ -206,20 +207,23 @@ impl Events {
 
     pub(crate) fn count(&self, kind: EventKind) -> EventCount {
         let limit = &self.kinds[kind as usize];
-        EventCount { happened: limit.happened.get(), told: limit.told.get() }
+        EventCount {
+            happened: limit.happened.load(Ordering::Relaxed),
+            told: limit.told.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts an event, and tells it unless too many of its kind were told in this second. It
     /// is made only if it is told.
     pub(crate) fn post(&self, kind: EventKind, make: impl FnOnce() -> Event) {
         let limit = &self.kinds[kind as usize];
-        limit.happened.add(1);
+        limit.happened.fetch_add(1, Ordering::Relaxed);
         if !self.are_heard() || !limit.admits(self.clock.now_ns()) {
             return;
         }
         let event = make();
         debug_assert_eq!(event.kind(), kind);
-        limit.told.add(1);
+        limit.told.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "tracing")]
         trace(&event);
         if let Some(listener) = &self.listener {

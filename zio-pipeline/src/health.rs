@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use zio_core::{Counter, Txg};
+use zio_core::Txg;
 
 use crate::missing::Missing;
 use crate::txg_ranges::TxgRanges;
@@ -35,9 +35,9 @@ pub(crate) struct Health {
 /// Errors of a leaf, as clients were told or spared them (spec 1.13).
 #[derive(Debug, Default)]
 pub(crate) struct ErrorCounters {
-    pub(crate) read: Counter,
-    pub(crate) write: Counter,
-    pub(crate) checksum: Counter,
+    pub(crate) read: AtomicU64,
+    pub(crate) write: AtomicU64,
+    pub(crate) checksum: AtomicU64,
 }
 
 impl Health {

@@ -76,6 +76,14 @@
 //! is final ([`on_ready`](Write::on_ready)). Then one child per copy writes. All
 //! copies, or an error, and the space is free again.
 //!
+//! A write may say what it takes the place of ([`over`](Write::over)). If that turns out to be
+//! equal, NOP_WRITE keeps it; if it was born in the group that is being synced, it may be
+//! [written over](Write::sync_pass); else it is yours to free. A parent's block may wait for its
+//! children's pointers ([`on_children_ready`](Write::on_children_ready)), so that a tree is
+//! written in one go. What was [written ahead](Write::already_written) of its group is
+//! committed without I/O, and what another pipeline has compressed or encrypted is
+//! [taken as it is](Pipeline::write_raw).
+//!
 //! Light work stays on the thread that brings it; what costs more than a change of
 //! threads (large blocks, slow compression) goes to the task queues.
 //!
@@ -124,10 +132,9 @@
 //!
 //! * Parity: a vdev is a device, or a mirror.
 //! * Remember what a leaf of a mirror has missed: a write must reach every leaf, or fails.
-//! * Write over a block in place, or notice that a new one equals the old.
-//! * Write what is compressed or encrypted already, as a receiver of raw blocks would;
-//!   reading [raw](Read::raw) it does.
-//! * Encrypted log blocks and dnodes, of which parts stay in plain: they are refused by name. MACs
+//! * Take a block that was written ahead into the dedup table: it is written once more.
+//! * Encrypted log blocks and dnodes, of which parts stay in plain: they are refused by name,
+//!   unless they are carried raw. MACs
 //!   of parents, which cover their children's, are not checked; such blocks are plain, and verified.
 //!
 //! # Sources
@@ -152,18 +159,22 @@ pub mod inject;
 mod leaf;
 mod missing;
 mod outage;
+mod parents;
 mod pending;
 mod physical;
 mod pipeline;
 mod probe;
 mod props;
+mod raw_write;
 mod read;
+mod replace;
 mod shared;
 mod source;
 mod stages;
 mod suspend;
 mod top_vdev;
 mod txg_ranges;
+mod wishes;
 
 pub use builder::{BuildError, Builder, DATA_START_BYTES};
 pub use checksum::Algorithm as Checksum;
@@ -178,6 +189,7 @@ pub use physical::Physical;
 pub use pipeline::{IntoData, Pipeline, Root};
 pub use props::Write;
 pub use read::Read;
+pub use replace::{NO_COMPRESSION_PASS_MIN, REWRITE_PASS_MIN};
 pub use source::Mirror;
 pub use suspend::{FailMode, Suspended};
 #[cfg(feature = "crypt")]

@@ -1,6 +1,7 @@
 //! Life with failing devices: what is suspended, what leaves have missed, and the way out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use zio_core::{Error, ErrorKind, VdevError, VdevErrorKind, VdevId};
@@ -133,7 +134,8 @@ impl Pipeline {
     /// [`ErrorKind::DeviceGone`]: no such device.
     pub fn leaf_errors(&self, vdev: VdevId, leaf: usize) -> Result<LeafErrors, Error> {
         let errors = self.leaf(vdev, leaf)?.health().errors();
-        let (read, write) = (errors.read.get(), errors.write.get());
-        Ok(LeafErrors { read, write, checksum: errors.checksum.get() })
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (read, write) = (of(&errors.read), of(&errors.write));
+        Ok(LeafErrors { read, write, checksum: of(&errors.checksum) })
     }
 }

@@ -8,7 +8,7 @@ use zio_core::bp::{BadPointer, RawPointer};
 use zio_core::segment::BLOCK_BYTES_MAX;
 use zio_core::{
     BlockPointer, Buffer, Completions, Context, Data, Dva, Engine, EngineStats, Error, ErrorKind,
-    Flags, Priority, Request, Stages, Txg, VdevId, WriteProps, ZioType,
+    Flags, Priority, Request, Stages, Txg, VdevId, WriteProps, ZioBox, ZioType,
 };
 
 use crate::builder::{Builder, Threads};
@@ -106,14 +106,19 @@ impl Pipeline {
                 ),
             )));
         }
+        Pending::new(Ok(Request::new(self.make_write(data))))
+    }
+
+    /// The zio of a write of this data, with the properties that all writes begin with.
+    pub(crate) fn make_write(&self, data: Data) -> ZioBox {
         let mut zio = self.engine.make(ZioType::Write, Flags::CANFAIL, Stages::WRITE);
+        zio.lsize_bytes = data.len();
+        zio.size_bytes = data.len();
         zio.data = data;
-        zio.lsize_bytes = len_bytes;
-        zio.size_bytes = len_bytes;
         zio.props = self.defaults;
         zio.priority = Priority::AsyncWrite;
         zio.txg = self.shared.txg();
-        Pending::new(Ok(Request::new(zio)))
+        zio
     }
 
     /// Gives a block's space back. Freeing what is not allocated is an error

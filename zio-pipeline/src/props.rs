@@ -67,6 +67,32 @@ fn check_object_type(object_type: u8) -> Result<(), Error> {
 }
 
 /// A write with its properties; ends in the pointer of the new block.
+///
+/// From the moment it is made nobody can change what is written: a buffer is given away, bytes
+/// that are lent are copied, and pointers are copied as well.
+///
+/// ```compile_fail,E0382
+/// # let dir = tempfile::tempdir()?;
+/// # let pipeline = zio_pipeline::Pipeline::builder().create(dir.path().join("disk"), 64 << 20).build()?;
+/// let mut buffer = pipeline.buffer(8192);
+/// buffer.fill(1);
+/// let write = pipeline.write(buffer);
+/// buffer.fill(2); // it is the write's now
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Nor by what others hold of it, for a buffer that has become [`Data`](crate::Data) is read-only:
+///
+/// ```compile_fail,E0596
+/// # let dir = tempfile::tempdir()?;
+/// # let pipeline = zio_pipeline::Pipeline::builder().create(dir.path().join("disk"), 64 << 20).build()?;
+/// let mut data = zio_pipeline::Data::from(pipeline.buffer(8192));
+/// let write = pipeline.write(data.clone());
+/// for chunk in data.chunks() {
+///     chunk.fill(2); // `&[u8]`
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Write = Pending<BlockPointer>;
 
 impl Write {
@@ -131,6 +157,25 @@ impl Write {
                 return Err(invalid(format!("level {level}; levels are 0 to {LEVEL_MAX}")));
             }
             zio.props.level = level;
+            Ok(())
+        })
+    }
+
+    /// Writes it as metadata is by default: at this level of its object, with lz4, not
+    /// shared, in one copy more than it would have (three at the most, two encrypted), and
+    /// with fletcher4 where its checksum is not one for metadata. What is asked for after this
+    /// has precedence.
+    pub fn metadata(self, level: u8) -> Self {
+        self.level(level).with(|zio| {
+            let props = &mut zio.props;
+            set_compression(props, Compression::Lz4);
+            props.dedup = false;
+            props.copies = (props.copies + 1).min(if props.encrypt { 2 } else { 3 });
+            let good_enough = Algorithm::from_id(props.checksum)
+                .is_ok_and(|algorithm| algorithm.flags().contains(ChecksumFlags::METADATA));
+            if !good_enough {
+                props.checksum = Algorithm::Fletcher4.id();
+            }
             Ok(())
         })
     }

@@ -393,6 +393,13 @@ impl BlockPointer {
             && self.birth() == other.birth()
             && self.physical_birth() == other.physical_birth()
     }
+
+    /// Is this block to be freed, now that a write over it has ended in `new`? Not where the
+    /// block was kept, or written over in place: the space is that of `new` then. A shared
+    /// block is: `new` has a reference of its own, be it to the same space.
+    pub fn is_replaced_by(&self, new: &Self) -> bool {
+        new.is_dedup() || !self.dvas().eq(new.dvas())
+    }
 }
 
 const fn sectors_minus_one(bytes: u64) -> u64 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use transform::crypt::{ByteOrder, PointerWords, SealParams};
 use zio_core::bp::CryptWords;
-use zio_core::{BlockPointer, Error, ErrorKind, Next, Stage, Stages, Zio, ZioBox};
+use zio_core::{BlockPointer, Error, ErrorKind, Flags, Next, Stage, Stages, Zio, ZioBox};
 
 use crate::shared::Shared;
 
@@ -62,6 +62,7 @@ impl Stage for Encrypt {
     fn run(&self, mut zio: ZioBox) -> Next {
         if zio.is_allocating()
             && zio.bp.is_crypt()
+            && !zio.flags().contains(Flags::RAW_ENCRYPT)
             && let Err(error) = self.protect(&mut zio)
         {
             zio.fail(error);

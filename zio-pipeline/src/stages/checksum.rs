@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use checksum::embedded::{self, CheckError, Verifier};
 use checksum::{Algorithm, Checksum, Mismatch};
@@ -125,7 +126,7 @@ impl Verify {
             return;
         }
         if let Ok(leaf) = self.shared.leaf_of(zio) {
-            leaf.health().errors().checksum.add(1);
+            leaf.health().errors().checksum.fetch_add(1, Ordering::Relaxed);
         }
         let data = if self.shared.events.are_heard() { data } else { Data::new() };
         zio.evidence = Some(Box::new(BadCopy { error: error.clone(), data }));

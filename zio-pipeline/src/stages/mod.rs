@@ -6,10 +6,12 @@ mod dedup;
 mod done;
 mod flush;
 mod gang;
+mod nop_write;
 mod space;
 mod throttle;
 mod transform;
 mod vdev_io;
+mod write_form;
 
 use std::sync::Arc;
 
@@ -27,13 +29,14 @@ pub(crate) fn all(shared: &Arc<Shared>) -> Vec<Arc<dyn Stage>> {
     let s = || Arc::clone(shared);
     vec![
         Arc::new(transform::ReadBpInit::new(s())),
-        Arc::new(transform::WriteBpInit),
+        Arc::new(write_form::WriteBpInit),
         Arc::new(dedup::FreeBpInit),
         Arc::new(IssueAsync::new(cost::is_light)),
-        Arc::new(transform::WriteCompress::new(s())),
+        Arc::new(write_form::WriteCompress::new(s())),
         #[cfg(feature = "crypt")]
         Arc::new(crate::crypt::Encrypt::new(s())),
         Arc::new(checksum::Generate::new(s())),
+        Arc::new(nop_write::NopWrite),
         Arc::new(dedup::DdtReadStart),
         Arc::new(dedup::DdtReadDone),
         Arc::new(dedup::DdtWrite::new(s())),

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use zio_core::task::Place;
@@ -394,11 +395,12 @@ fn count_error(leaf: &Leaf, zio: &Zio, kind: Option<ErrorKind>) {
         leaf.post(EventKind::Device, || Event::Device { error });
     }
     let errors = leaf.health().errors();
-    match zio.ty() {
-        ZioType::Read => errors.read.add(1),
-        ZioType::Write => errors.write.add(1),
-        _ => {}
-    }
+    let counter = match zio.ty() {
+        ZioType::Read => &errors.read,
+        ZioType::Write => &errors.write,
+        _ => return,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// What the answer of a leaf says about the leaf.

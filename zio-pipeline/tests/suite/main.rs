@@ -3,9 +3,11 @@
 mod bad_input;
 #[cfg(feature = "crypt")]
 mod big_endian;
+mod commit;
 mod common;
 mod conformance;
 mod control;
+mod copies;
 #[cfg(feature = "crypt")]
 mod crypt;
 mod dedup;
@@ -18,8 +20,13 @@ mod handover;
 mod injected;
 mod mirrors;
 mod outages;
+mod parents;
 mod physical;
 mod random;
+mod raw_write;
+mod replace;
+mod replace_model;
+mod rewrite;
 mod roundtrip;
 mod sectors;
 mod sharing;

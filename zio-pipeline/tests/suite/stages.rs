@@ -87,6 +87,8 @@ fn traces_are_golden() {
     assert_eq!(stages, Stages::INTERLOCK | Stages::WRITE_BP_INIT);
     assert!(head.contains(Stages::WRITE_BP_INIT));
 
+    replacing(&mut table, &pipeline, &plain);
+
     let (stages, _) = table.row("read", &pipeline, pipeline.read(&plain));
     assert_eq!(stages, read);
     assert_eq!(table.row("read, compressed", &pipeline, pipeline.read(&packed)).0, read);
@@ -132,6 +134,34 @@ fn traces_are_golden() {
     compare(&table.0, "traces.md");
 }
 
+/// Writes that replace a block, come with their form, or wait for others.
+fn replacing(table: &mut Table, pipeline: &Pipeline, plain: &BlockPointer) {
+    let strong = || {
+        let write = pipeline.write(noise(5, 8192)).checksum(Checksum::Sha256);
+        write.compression(Compression::Lz4)
+    };
+    let old = strong().wait().unwrap();
+    let (stages, new) = table.row("write, equal to the old", pipeline, strong().over(&old));
+    let kept = Stages::INTERLOCK | Stages::NOP_WRITE | (Stages::REWRITE - Stages::VDEV_CHILD);
+    assert!(new == old && stages == kept);
+    let other = pipeline.write(noise(6, 8192)).checksum(Checksum::Sha256);
+    let other = other.compression(Compression::Lz4).over(&old);
+    let (stages, _) = table.row("write, other than the old", pipeline, other);
+    assert_eq!(stages, Stages::WRITE | Stages::NOP_WRITE);
+    let in_place = pipeline.write(noise(1, 8192)).over(plain).sync_pass(2);
+    let (stages, new) = table.row("write, in place", pipeline, in_place);
+    assert!(new == *plain && stages == Stages::REWRITE);
+    let commit = strong().already_written(&old);
+    let (stages, new) = table.row("write, already written", pipeline, commit);
+    assert!(new == old && stages == Stages::INTERLOCK | Stages::WRITE_BP_INIT);
+    let raw = pipeline.write_raw(noise(5, 8192), &old);
+    assert_eq!(table.row("write, raw", pipeline, raw).0, Stages::WRITE);
+    let parent = pipeline.write(&[0; 512]).level(1).on_children_ready(|_| 1);
+    let child = pipeline.write(noise(7, 8192)).under(&parent.as_parent().unwrap());
+    drop(child.start().unwrap());
+    assert_eq!(table.row("write, parent", pipeline, parent).0, Stages::WRITE);
+}
+
 /// Operations that fail at a device.
 fn failures(table: &mut Table, sim: &Sim, pipeline: &Pipeline, plain: &BlockPointer) {
     let broken = Fault::new(Effect::Fail(VdevErrorKind::Io));
@@ -168,6 +198,10 @@ fn traces_of_gangs_are_golden() {
     assert!(gang.is_gang());
     // Nothing of it goes to a device but through its pieces.
     assert_eq!(stages, (Stages::WRITE - Stages::VDEV_CHILD) | Stages::DONE);
+    let in_place = pipeline.write(noise(1, 8192)).over(&gang).sync_pass(2);
+    let (stages, again) = table.row("write, in place", &pipeline, in_place);
+    let road = Stages::INTERLOCK | Stages::GANG | (Stages::REWRITE - Stages::VDEV_CHILD);
+    assert!(again == gang && stages == road);
     let (stages, lead) = table.row("write, dedup", &pipeline, dedup(&pipeline, &noise(2, 8192)));
     assert_eq!(stages, Stages::DDT_WRITE_PIPELINE);
     let (stages, _) = table.row("read", &pipeline, pipeline.read(&gang));

@@ -9,10 +9,11 @@ use zio_core::{
 };
 
 use super::assemble;
+use super::rewrite;
 use super::tree::{self, gang_read};
-use crate::cost;
 use crate::shared::Shared;
 use crate::stages::space;
+use crate::{cost, replace};
 
 /// GANG_ASSEMBLE: all headers, before anything is done.
 pub(crate) struct GangAssemble {
@@ -39,7 +40,7 @@ impl Stage for GangAssemble {
     }
 }
 
-/// GANG_ISSUE: read, free or claim all of it.
+/// GANG_ISSUE: read, write over, free or claim all of it.
 pub(crate) struct GangIssue {
     shared: Arc<Shared>,
 }
@@ -74,6 +75,36 @@ impl GangIssue {
                 zio.become_interlock();
             }
         }
+        Some(zio)
+    }
+}
+
+impl GangIssue {
+    /// All pieces and headers anew, at once; or the block goes elsewhere, where it has not as
+    /// many copies as it should have.
+    fn rewrite(&self, zio: ZioBox) -> Next {
+        let mut zio = zio;
+        if zio.attachment.is_some() {
+            let children = tree::take(&mut zio).and_then(|tree| {
+                let as_wanted = tree.copies() == usize::from(zio.props.copies);
+                as_wanted.then(|| rewrite::children(&self.shared, &zio, &tree)).transpose()
+            });
+            match children {
+                Ok(Some(children)) => children.into_iter().for_each(Zio::start),
+                Ok(None) => {
+                    replace::write_elsewhere(&mut zio);
+                    return Some(zio);
+                }
+                Err(error) => zio.fail(error),
+            }
+        }
+        let mut zio = zio.wait_children(ChildSet::GANG, WaitType::Done)?;
+        while let Some(mut child) = zio.take_finished_child() {
+            if let Some(error) = child.take_error() {
+                zio.fail(error);
+            }
+        }
+        zio.become_interlock();
         Some(zio)
     }
 }
@@ -113,6 +144,9 @@ impl Stage for GangIssue {
     fn run(&self, mut zio: ZioBox) -> Next {
         if zio.ty() == ZioType::Read {
             return self.read(zio);
+        }
+        if zio.ty() == ZioType::Write {
+            return self.rewrite(zio);
         }
         let done = tree::take(&mut zio).and_then(|tree| {
             let extents = tree.extents(&self.shared);

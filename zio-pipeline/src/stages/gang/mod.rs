@@ -4,9 +4,11 @@
 //! * `tree`: the headers of a block, read level by level before anything is done.
 //! * `issue`: GANG_ASSEMBLE and GANG_ISSUE. Two phases: a header that cannot be read
 //!   changes nothing.
+//! * `rewrite`: a block in pieces, written over where it stands.
 //! * `write`: what DVA_ALLOCATE does when the space is there, but not in one piece.
 
 mod issue;
+mod rewrite;
 mod tree;
 mod write;
 

@@ -21,10 +21,20 @@ const LEVELS_MAX: usize = 64;
 /// smaller than it.
 pub(crate) struct Tree {
     members: Vec<BlockPointer>,
-    /// Gang pointers whose headers have been read.
-    headers: Vec<BlockPointer>,
     /// Rounds of reading headers so far.
     levels: usize,
+    /// The gangs that have been replaced by what they lead to, the outermost first; those of
+    /// one round in order.
+    expanded: Vec<Expanded>,
+}
+
+/// A gang whose header has been read.
+pub(super) struct Expanded {
+    pub(super) bp: BlockPointer,
+    pub(super) header_bytes: usize,
+    /// Where its members begin in the list of its round, and how many there are.
+    pub(super) at: usize,
+    pub(super) members: usize,
 }
 
 impl Tree {
@@ -33,9 +43,14 @@ impl Tree {
         &self.members
     }
 
+    /// The gangs it was made of, the outermost first: undone in reverse, they make one of it.
+    pub(super) fn expanded(&self) -> &[Expanded] {
+        &self.expanded
+    }
+
     /// Everything the block occupies: its headers and its pieces.
     pub(crate) fn extents(&self, shared: &Shared) -> Vec<Dva> {
-        let headers = self.headers.iter().flat_map(|bp| bp.dvas());
+        let headers = self.expanded.iter().flat_map(|gang| gang.bp.dvas());
         let members = self.members.iter().flat_map(|bp| bp.dvas());
         header_extents(shared, headers).chain(members).collect()
     }
@@ -96,8 +111,13 @@ impl Tree {
             let inside = member
                 .gang_members(&bytes, order, shared)
                 .map_err(|bad| Error::because(ErrorKind::Invalid, bad).at(header.get().place()))?;
+            self.expanded.push(Expanded {
+                bp: member,
+                header_bytes: bytes.len(),
+                at: members.len(),
+                members: inside.len(),
+            });
             members.extend(inside);
-            self.headers.push(member);
         }
         self.members = members;
         Ok(())
@@ -138,7 +158,7 @@ pub(crate) fn assemble(shared: &Shared, mut zio: ZioBox) -> Next {
         let attached = zio.attachment.take().and_then(|any| any.downcast::<Tree>().ok());
         let mut tree = match attached {
             Some(tree) => tree,
-            None => Box::new(Tree { members: vec![zio.bp], headers: Vec::new(), levels: 0 }),
+            None => Box::new(Tree { members: vec![zio.bp], levels: 0, expanded: Vec::new() }),
         };
         let headers: Vec<_> = std::iter::from_fn(|| zio.take_finished_child()).collect();
         match tree.expand(headers, shared).and_then(|()| tree.read_headers(&zio, shared)) {

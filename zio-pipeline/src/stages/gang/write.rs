@@ -20,8 +20,8 @@ use crate::stages::space;
 const MEMBER: Stages =
     Stages::DDT_CHILD_WRITE.difference(Stages::DVA_THROTTLE).union(Stages::CHECKSUM_GENERATE);
 
-/// The header goes to its devices as it is.
-const HEADER: Stages = Stages::DDT_CHILD_READ.difference(Stages::CHECKSUM_VERIFY);
+/// What goes to its devices as it is: a header.
+pub(super) const AS_IS: Stages = Stages::DDT_CHILD_READ.difference(Stages::CHECKSUM_VERIFY);
 
 /// A gang block being written, attached to its zio.
 struct GangWrite {
@@ -215,21 +215,32 @@ fn write_header(zio: &Zio, gang: &GangWrite) -> Result<ZioBox, Error> {
     for (index, dva) in gang.headers.iter().enumerate() {
         leader.set_dva(index, dva.with_gang(true));
     }
-    let mut header = zio.engine().buffers().take(gang.header_bytes);
-    encode_gang_header(&gang.members, &mut header, zio.bp.order());
-    let verifier = verifier_of(&leader);
+    let mut child = header_child(zio, &leader, &gang.members, gang.header_bytes)?;
+    zio.adopt(&mut child);
+    Ok(child)
+}
+
+/// The write of the header of this gang pointer, over these members.
+pub(super) fn header_child(
+    zio: &Zio,
+    gang: &BlockPointer,
+    members: &[BlockPointer],
+    header_bytes: usize,
+) -> Result<ZioBox, Error> {
+    let mut header = zio.engine().buffers().take(header_bytes);
+    encode_gang_header(members, &mut header, zio.bp.order());
+    let verifier = verifier_of(gang);
     embedded::seal(&mut header, &verifier, order_of(&zio.bp))
         .map_err(|error| Error::because(ErrorKind::Invalid, error))?;
     let flags = zio.flags().for_gang_child() | Flags::IO_REWRITE;
-    let mut child = zio.engine().make(ZioType::Write, flags, HEADER);
-    child.bp = header_pointer(&leader, gang.header_bytes);
-    child.size_bytes = gang.header_bytes;
-    child.lsize_bytes = gang.header_bytes;
+    let mut child = zio.engine().make(ZioType::Write, flags, AS_IS);
+    child.bp = header_pointer(gang, header_bytes);
+    child.size_bytes = header_bytes;
+    child.lsize_bytes = header_bytes;
     child.data = Data::from(header);
     child.priority = zio.priority;
     child.txg = zio.txg;
     child.bookmark = zio.bookmark;
-    zio.adopt(&mut child);
     Ok(child)
 }
 
