@@ -10,7 +10,7 @@ use crate::missing::Missing;
 use crate::txg_ranges::TxgRanges;
 
 /// A leaf that was found dead, or far slower than its siblings, is tried again so often.
-pub(crate) const TRIAL_NS: u64 = 1_000_000_000;
+const TRIAL_NS: u64 = 1_000_000_000;
 
 /// Each answer moves the smoothed service time by an eighth of the difference.
 const SMOOTHING_SHIFT: u32 = 3;
@@ -21,8 +21,9 @@ pub(crate) struct Health {
     unreadable: AtomicBool,
     unwritable: AtomicBool,
     probing: AtomicBool,
-    /// When it was last tried although it was thought dead or slow.
-    trial_ns: AtomicU64,
+    /// When it was last read from, or written to, although it was thought dead or slow.
+    read_trial_ns: AtomicU64,
+    write_trial_ns: AtomicU64,
     /// Smoothed time of a read at the device; 0 before the first.
     service_ns: AtomicU64,
     missing: Mutex<Missing>,
@@ -30,6 +31,12 @@ pub(crate) struct Health {
     /// Those of blocks written since the last flush that succeeded.
     unflushed: Mutex<TxgRanges>,
     errors: ErrorCounters,
+}
+
+fn begin_trial(last_ns: &AtomicU64, now_ns: u64) -> bool {
+    let last = last_ns.load(Ordering::Relaxed);
+    now_ns.saturating_sub(last) >= TRIAL_NS
+        && last_ns.compare_exchange(last, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// Errors of a leaf, as clients were told or spared them (spec 1.13).
@@ -59,7 +66,8 @@ impl Health {
     pub(crate) fn found(&self, readable: bool, writable: bool, now_ns: u64) {
         self.unreadable.store(!readable, Ordering::Relaxed);
         self.unwritable.store(!writable, Ordering::Relaxed);
-        self.trial_ns.store(now_ns, Ordering::Relaxed);
+        self.read_trial_ns.store(now_ns, Ordering::Relaxed);
+        self.write_trial_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// An I/O of this kind went well.
@@ -78,14 +86,14 @@ impl Health {
         self.probing.store(false, Ordering::Release);
     }
 
-    /// Is it time to try a leaf that is not trusted? True for one caller per second.
-    pub(crate) fn begin_trial(&self, now_ns: u64) -> bool {
-        let last = self.trial_ns.load(Ordering::Relaxed);
-        now_ns.saturating_sub(last) >= TRIAL_NS
-            && self
-                .trial_ns
-                .compare_exchange(last, now_ns, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+    /// Is it time to try a leaf that is not trusted with reads? True for one caller per second.
+    pub(crate) fn begin_read_trial(&self, now_ns: u64) -> bool {
+        begin_trial(&self.read_trial_ns, now_ns)
+    }
+
+    /// May it be written to? Trusted, or it is time to try; then true for one caller per second.
+    pub(crate) fn may_write(&self, now_ns: u64) -> bool {
+        self.is_writable() || begin_trial(&self.write_trial_ns, now_ns)
     }
 
     // -- Fast or slow. --
@@ -99,7 +107,7 @@ impl Health {
             before - (before >> SMOOTHING_SHIFT) + (took_ns >> SMOOTHING_SHIFT)
         };
         self.service_ns.store(after.max(1), Ordering::Relaxed);
-        self.trial_ns.store(now_ns, Ordering::Relaxed);
+        self.read_trial_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// Smoothed time of a read at the device; 0 while nothing is known.

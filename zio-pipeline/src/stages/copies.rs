@@ -19,11 +19,6 @@ fn locate<'a>(shared: &'a Shared, zio: &Zio) -> Result<Located<'a>, Error> {
     zio.bp.dvas().map(|dva| Ok((dva, shared.locate(dva, bytes)?))).collect()
 }
 
-fn is_worth_trying(leaf: &Leaf) -> bool {
-    let health = leaf.health();
-    health.is_writable() || health.begin_trial(leaf.now_ns())
-}
-
 /// Starts one child for every leaf of every address. `tried` are the places they stand for.
 ///
 /// # Errors
@@ -32,7 +27,8 @@ pub(crate) fn write_all(shared: &Shared, zio: &mut Zio) -> Result<(), Error> {
     let located = locate(shared, zio)?;
     (zio.tried, zio.bad) = (0, 0);
     for (index, (dva, vdev)) in located.into_iter().enumerate() {
-        let wanted = |leaf: &usize| !vdev.is_mirror() || is_worth_trying(&vdev.leaves()[*leaf]);
+        let may_write = |leaf: &Leaf| leaf.health().may_write(leaf.now_ns());
+        let wanted = |leaf: &usize| !vdev.is_mirror() || may_write(&vdev.leaves()[*leaf]);
         let mut leaves: SmallVec<[usize; 4]> = (0..vdev.leaves().len()).filter(wanted).collect();
         if leaves.is_empty() {
             // None is thought alive: they had better prove it.

@@ -35,16 +35,20 @@ impl Settle {
         }
     }
 
+    fn give_space_back(&self, zio: &mut Zio) {
+        if zio.is_allocating() {
+            self.undo_allocation(zio);
+        } else if zio.ty() == ZioType::Trim {
+            space::open_after_trim(&self.shared, zio);
+        }
+    }
+
     /// The addresses a failed write was given go back at once: nobody has
     /// ever known them (spec 1.11 step 11).
     fn undo_allocation(&self, zio: &mut Zio) {
         let failed = zio.error.is_some()
             && zio.ty() == ZioType::Write
             && !zio.flags().intersects(Flags::IO_REWRITE | Flags::NOPWRITE);
-        if failed && zio.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
-            // A device may still write there, whenever it wakes up: leaked, not reused.
-            return;
-        }
         let undone = if failed && zio.traced().contains(Stages::DVA_ALLOCATE) {
             space::take_back_extents(&self.shared, &gang::extents_of(zio), zio.txg)
         } else if failed && zio.traced().contains(Stages::DDT_WRITE) && zio.bp.copies() > 0 {
@@ -68,10 +72,12 @@ impl Stage for Settle {
     fn run(&self, zio: ZioBox) -> Next {
         let mut zio = zio.wait_children(ChildSet::all(), WaitType::Done)?;
         done::settle(&mut zio);
-        if zio.is_allocating() {
-            self.undo_allocation(&mut zio);
-        } else if zio.ty() == ZioType::Trim {
-            space::open_after_trim(&self.shared, &mut zio);
+        // A device that timed out may still write there, or trim, whenever it wakes up: that space
+        // is leaked, not reused.
+        let may_still_come =
+            zio.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TimedOut);
+        if !may_still_come {
+            self.give_space_back(&mut zio);
         }
         self.tell(&zio);
         done::finish(zio)

@@ -124,6 +124,12 @@ impl IoStart {
     }
 
     fn to_leaf(&self, mut zio: ZioBox, leaf: &Arc<Leaf>) -> Next {
+        let asks_much = matches!(zio.ty(), ZioType::Ioctl | ZioType::Trim);
+        if asks_much && leaf.place().leaf.is_some() && !leaf.health().may_write(leaf.now_ns()) {
+            // A dead leaf of a mirror, which might hang besides.
+            zio.fail(Error::msg(ErrorKind::DeviceGone, "the device failed its probe"));
+            return Some(zio);
+        }
         let op = match zio.ty() {
             ZioType::Read => {
                 let io_bytes = zio.size_bytes.next_multiple_of(io_unit(&zio, leaf));
@@ -343,13 +349,19 @@ fn has_untried_places(zio: &Zio, shared: &Shared) -> bool {
     })
 }
 
-/// Every child must have gone well.
-fn all_must_be_good(zio: &mut Zio) {
+/// A trim of a mirror: one leaf that has done it is enough. One that may still be at it is not to be
+/// forgotten, whatever the others did.
+fn assess_trim(zio: &mut Zio) {
+    let (mut any_good, mut errors) = (false, SmallVec::<[Error; 2]>::new());
     while let Some(mut child) = zio.take_finished_child() {
-        if let Some(error) = child.take_error() {
-            zio.fail(error);
+        match child.take_error() {
+            None => any_good = true,
+            Some(error) => errors.push(error),
         }
     }
+    let forgiven = |error: &Error| matches!(error.kind(), ErrorKind::Io | ErrorKind::DeviceGone);
+    errors.retain(|error| !any_good || !forgiven(error));
+    errors.into_iter().for_each(|error| zio.fail(error));
 }
 
 /// What the device answered becomes the zio's data and error.
@@ -453,7 +465,7 @@ impl Stage for IoDone {
                 return Some(zio);
             }
         } else {
-            all_must_be_good(&mut zio);
+            assess_trim(&mut zio);
         }
         let verifies = zio.pipeline().contains(Stages::CHECKSUM_VERIFY) && zio.error.is_none();
         if verifies && cost::read_is_heavy(&zio) {

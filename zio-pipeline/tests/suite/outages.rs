@@ -331,6 +331,46 @@ fn what_a_hung_write_may_yet_write_to_is_not_used_again() {
 }
 
 #[test]
+fn a_hung_trim_keeps_its_range() {
+    let sim = Sim::new(13, 1);
+    let pipeline = sim.pipeline();
+    let all = pipeline.free_bytes();
+    sim.disks[0].inject(Fault::new(Effect::Stall).on(OpKind::Trim));
+    let trim = pipeline.trim(VdevId(0), 0, MIB).start().unwrap();
+    sim.machine.run_for(2 * SECOND_NS);
+    assert_eq!(pipeline.give_up_overdue(Duration::from_secs(1)), 1);
+    assert_eq!(kind(trim.wait()), ErrorKind::TimedOut);
+    assert_eq!(pipeline.free_bytes(), all - MIB);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    sim.disks[0].release();
+    sim.machine.run_until_idle();
+    assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 8192));
+}
+
+#[test]
+fn a_leaf_that_only_reads_is_written_to_again_one_day() {
+    let sim = Sim::new(14, 2);
+    let pipeline = mirror_of(&sim);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    fail_always(&sim.disks[0], OpKind::Write);
+    for seed in 2..5 {
+        pipeline.write(noise(seed, 8192)).wait().unwrap();
+    }
+    assert!(pipeline.is_dead(VdevId(0), 0).unwrap());
+    // A trim, a flush: the other leaf is enough.
+    pipeline.trim(VdevId(0), 32 * MIB, MIB).wait().unwrap();
+    pipeline.flush().wait().unwrap();
+    sim.disks[0].heal_all();
+    // It is read from all the time.
+    for _ in 0..40 {
+        sim.machine.run_for(SECOND_NS / 10);
+        assert!(pipeline.read(&bp).every_copy().wait().unwrap() == noise(1, 8192));
+        pipeline.write(noise(1, 8192)).wait().unwrap();
+    }
+    assert!(!pipeline.is_dead(VdevId(0), 0).unwrap());
+}
+
+#[test]
 fn a_hung_leaf_of_a_mirror_costs_nobody_their_data() {
     let sim = Sim::new(12, 2);
     let pipeline = mirror_of(&sim);
