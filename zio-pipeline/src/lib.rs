@@ -103,6 +103,24 @@
 //!   [`defer_frees`](Builder::defer_frees), and call
 //!   [`end_txg`](Pipeline::end_txg) whenever your own state is durable.
 //!
+//! # When devices fail
+//!
+//! * An error of a device comes back, after a second try, as the error of the request. With
+//!   [`FailMode::Wait`], or for a request that [must succeed](Pending::must_succeed), it does not: the request
+//!   is *suspended* where it failed, and goes on from there at [`resume`](Pipeline::resume).
+//! * A write to a mirror succeeds with one good leaf for each address. The birth groups of what the others
+//!   miss are [`missing`](Pipeline::missing) on them, also where a flush failed beside one that did not; reads
+//!   go elsewhere, and reading [every copy](Read::every_copy) of those blocks makes it good.
+//! * A leaf of a mirror that fails is probed. One that is dead is left alone but for one I/O a second; one that is four times
+//!   slower than its siblings sits reads out, but for one a second.
+//! * A device that does not answer can be [given up](Pipeline::give_up_overdue), by hand or by a
+//!   [`Deadman`]. A late answer is nobody's, and what a late write may hit is not used again.
+//! * [`close_now`](Pipeline::close_now) is the way out that no device can block.
+//! * [`Builder::on_event`] tells what goes wrong as it happens; a bad copy that was healed is reported bit
+//!   by bit. Feature `tracing` sends the same there.
+//! * What waits in a queue can be cancelled, or put into another class, by a [`Control`].
+//! * [`inject`] puts faults into the stages, for the tests of whoever builds on them.
+//!
 //! # Threads
 //!
 //! With files a background reaper that sleeps while somebody waits or nothing is
@@ -131,7 +149,8 @@
 //! # What it does not do
 //!
 //! * Parity: a vdev is a device, or a mirror.
-//! * Remember what a leaf of a mirror has missed: a write must reach every leaf, or fails.
+//! * Keep what a leaf of a mirror has [missed](Pipeline::missing) beyond its own life: that is to be kept
+//!   with the pointers.
 //! * Take a block that was written ahead into the dedup table: it is written once more.
 //! * Encrypted log blocks and dnodes, of which parts stay in plain: they are refused by name,
 //!   unless they are carried raw. MACs

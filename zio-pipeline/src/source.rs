@@ -22,7 +22,8 @@ impl Source {
 /// A mirror: several devices that hold the same, as one vdev.
 ///
 /// Any leaf can serve a read. One that does not give the block as it was written
-/// makes way for the next, and is repaired from it. A write must reach every leaf.
+/// makes way for the next, and is repaired from it. A write must reach one leaf; what the
+/// others miss is [remembered](crate::Pipeline::missing).
 ///
 /// ```no_run
 /// use zio_pipeline::{Mirror, Pipeline};
