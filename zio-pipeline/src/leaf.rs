@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use vdev_queue::{
-    Class, ClassStats, Config, ConfigError, Id, Issue, Issues, Kind, PerClass, SharedQueue, Ticket,
+    Class, ClassStats, Config, ConfigError, Id, Issue, Issues, Kind, Load, PerClass, SharedQueue,
+    Ticket,
 };
 use zio_core::{
     Buffer, BufferPool, Control, Flags, Geometry, Holding, Priority, Token, Vdev, VdevDone,
@@ -168,6 +169,18 @@ impl Leaf {
         let (stats, issues) = self.queue.stats();
         self.carry_out(issues, self.clock.now_ns());
         stats
+    }
+
+    /// # Errors
+    /// The relation that `config` breaks.
+    pub(crate) fn set_queue(self: &Arc<Self>, config: Config) -> Result<(), ConfigError> {
+        let issues = self.queue.set_config(config)?;
+        self.carry_out(issues, self.clock.now_ns());
+        Ok(())
+    }
+
+    pub(crate) fn set_load(self: &Arc<Self>, load: Load) {
+        self.carry_out(self.queue.set_load(load), self.clock.now_ns());
     }
 
     /// Says what the queue is to know of a zio's I/O. The client's hand on it, if there is one,

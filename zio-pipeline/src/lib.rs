@@ -192,6 +192,7 @@ mod source;
 mod stages;
 mod suspend;
 mod top_vdev;
+mod tuning;
 mod txg_ranges;
 mod wishes;
 

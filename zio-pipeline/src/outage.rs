@@ -78,7 +78,7 @@ impl Pipeline {
 
     // -- Leaves of mirrors. --
 
-    fn leaf(&self, vdev: VdevId, leaf: usize) -> Result<&Arc<Leaf>, Error> {
+    pub(crate) fn leaf(&self, vdev: VdevId, leaf: usize) -> Result<&Arc<Leaf>, Error> {
         let none = || Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}"));
         let found = self.shared().vdev(vdev)?.leaves().get(leaf);
         found.ok_or_else(none)

@@ -127,6 +127,45 @@ fn a_demand_read_overtakes_the_scrub_it_finds() {
     assert_eq!(sim.take_log(OpKind::Read).iter().filter(|e| e.offset_bytes == place).count(), 0);
 }
 
+#[test]
+fn limits_change_under_load_and_nothing_is_lost() {
+    let sim = sim(4);
+    let pipeline = slow_queue(&sim);
+    let blocks = spread_blocks(&pipeline);
+    sim.take_log(OpKind::Read);
+    let reads: Vec<_> = blocks
+        .iter()
+        .map(|bp| pipeline.read(bp).priority(Priority::Scrub).start().unwrap())
+        .collect();
+    assert_eq!(sim.take_log(OpKind::Read).len(), 2);
+    let mut wider = vdev_queue::Config::seed();
+    wider.classes[vdev_queue::Class::Scrub].active_max = 50;
+    pipeline.set_queue(VdevId(0), 0, wider.clone()).unwrap();
+    assert_eq!(sim.take_log(OpKind::Read).len(), 48);
+
+    wider.classes[vdev_queue::Class::Scrub].active_max = 0;
+    let refused = pipeline.set_queue(VdevId(0), 0, wider).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.to_string().contains("Scrub"), "{refused}");
+    for (read, seed) in reads.into_iter().zip((0..).step_by(2)) {
+        assert!(read.wait().unwrap() == noise(seed, 65_536));
+    }
+
+    // The more write-back there is, the more of it at once.
+    let at_once = |dirty_bytes: u64| {
+        let load = vdev_queue::Load { dirty_bytes, dirty_bytes_max: 100, ..Default::default() };
+        pipeline.set_load(load);
+        sim.take_log(OpKind::Write);
+        let writes: Vec<_> =
+            (0..20).map(|n| pipeline.write(noise(n, 65_536)).start().unwrap()).collect();
+        let count = sim.take_log(OpKind::Write).len();
+        writes.into_iter().for_each(|write| _ = write.wait().unwrap());
+        count
+    };
+    let (few, many) = (at_once(0), at_once(90));
+    assert!(few < many, "{few} {many}");
+}
+
 /// Cancelled and re-classed from other threads at any moment: everything ends once.
 #[test]
 fn any_moment_will_do() {
