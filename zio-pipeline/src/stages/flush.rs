@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use zio_core::{Error, ErrorKind, VdevId, Zio};
 
 use crate::shared::Shared;
+use crate::top_vdev::TopVdev;
 use crate::txg_ranges::TxgRanges;
 
 /// What each leaf of a mirror is to make durable: attachment of the flush.
@@ -40,26 +41,35 @@ pub(crate) fn assess(shared: &Shared, zio: &mut Zio) {
     }
     let noted = zio.attachment.take().and_then(|it| it.downcast::<Unflushed>().ok());
     for (vdev, leaf, error) in &failed {
-        let leaves = shared.vdev(*vdev).map_or(1, |vdev| vdev.leaves().len());
-        let elsewhere = failed.iter().filter(|other| other.0 == *vdev).count() < leaves;
-        let device = matches!(
-            error.kind(),
-            ErrorKind::Io | ErrorKind::DeviceGone | ErrorKind::TimedOut | ErrorKind::NoSpace
-        );
-        let survives = elsewhere && device;
-        if !survives {
+        let of_this =
+            |noted: &&(VdevId, u32, TxgRanges)| noted.0 == *vdev && Some(noted.1) == *leaf;
+        let unflushed = noted.iter().flat_map(|noted| &noted.0).find(of_this);
+        let top = shared.vdev(*vdev).ok();
+        let (Some((_, number, unflushed)), Some(top)) = (unflushed, top) else {
+            zio.fail(error.clone());
+            continue;
+        };
+        let Some(this) = top.leaves().get(*number as usize) else { continue };
+        let flushed = |leaf: u32| !failed.iter().any(|bad| bad.0 == *vdev && bad.1 == Some(leaf));
+        if is_of_device(error) && has_them_elsewhere(top, unflushed, flushed) {
+            this.health().flush_failed(unflushed);
+        } else {
+            this.health().put_back(unflushed);
             zio.fail(error.clone());
         }
-        let of_this = noted.iter().flat_map(|noted| &noted.0);
-        let of_this = of_this.filter(|noted| noted.0 == *vdev && Some(noted.1) == *leaf);
-        for (_, number, unflushed) in of_this {
-            let Ok(top) = shared.vdev(*vdev) else { continue };
-            let Some(leaf) = top.leaves().get(*number as usize) else { continue };
-            if survives {
-                leaf.health().flush_failed(unflushed);
-            } else {
-                leaf.health().put_back(unflushed);
-            }
-        }
     }
+}
+
+fn is_of_device(error: &Error) -> bool {
+    use ErrorKind::{DeviceGone, Io, NoSpace, TimedOut};
+    matches!(error.kind(), Io | DeviceGone | TimedOut | NoSpace)
+}
+
+/// Has a leaf that is flushed all that one that is not was to make durable? One that has missed
+/// any of it does not count.
+fn has_them_elsewhere(top: &TopVdev, groups: &TxgRanges, flushed: impl Fn(u32) -> bool) -> bool {
+    (0..).zip(top.leaves()).filter(|(number, _)| flushed(*number)).any(|(_, leaf)| {
+        let missing = leaf.health().missing();
+        !groups.iter().any(|range| missing.intersects(range))
+    })
 }

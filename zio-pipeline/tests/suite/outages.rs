@@ -484,6 +484,26 @@ fn a_flush_that_fails_on_one_leaf_costs_that_leaf_alone() {
 }
 
 #[test]
+fn a_block_that_is_durable_nowhere_fails_the_flush() {
+    let sim = Sim::new(26, 2);
+    let pipeline = mirror_of(&sim);
+    pipeline.flush().wait().unwrap();
+    // It is on the first leaf alone, and that one fails to make it durable.
+    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+    sim.disks[1].inject(fault.range(DATA_START_BYTES, 32 * MIB).times(2));
+    pipeline.write(noise(1, 8192)).wait().unwrap();
+    assert_eq!(ranges(&pipeline.missing(VdevId(0), 1).unwrap()), [1..=1]);
+    let flush = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush);
+    sim.disks[0].inject(flush.times(2));
+    assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
+    // What came before is not forgotten, also not by a write of a later group.
+    pipeline.end_txg();
+    pipeline.write(noise(2, 8192)).wait().unwrap();
+    assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
+    pipeline.flush().wait().unwrap();
+}
+
+#[test]
 fn one_bad_sector_does_not_make_a_dead_leaf() {
     let sim = Sim::new(23, 2);
     let pipeline = mirror_of(&sim);
