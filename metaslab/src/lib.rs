@@ -91,15 +91,21 @@
 //! whole vdev in memory, so the name stands for the subsystem.
 #![forbid(unsafe_code)]
 
+mod borders;
 mod config;
+mod drain;
 mod epochs;
 mod extent;
 mod extents;
 mod free_space;
 mod metaslabs;
+mod region;
 mod rotor;
 mod runs;
+mod shard;
 mod sizes;
+mod slop;
+mod turns;
 mod vdev_space;
 mod windows;
 

@@ -64,6 +64,8 @@ pub struct WriteProps {
     pub dedup_verify: bool,
     /// Encrypt it, or authenticate it where its type stays in plain.
     pub encrypt: bool,
+    /// May take the space that is held back for what makes space.
+    pub uses_slop: bool,
     /// Byte order of the block's content.
     pub order: ByteOrder,
 }
@@ -81,6 +83,7 @@ impl Default for WriteProps {
             dedup: false,
             dedup_verify: false,
             encrypt: false,
+            uses_slop: false,
             order: ByteOrder::NATIVE,
         }
     }

@@ -311,6 +311,7 @@ fn a_recycled_zio_is_as_good_as_new() {
         dedup: true,
         dedup_verify: true,
         encrypt: true,
+        uses_slop: true,
         order: ByteOrder::Big,
     };
     used.bp = BlockPointer::hole(4096, 1, 1, 1);

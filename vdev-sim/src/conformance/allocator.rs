@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use parking_lot::Mutex;
-use zio_core::{Allocator, Dva, NoSpace, Slots, SpaceClass, SpaceError, Txg, VdevId, Want};
+use zio_core::{Allocator, Dva, NoSpace, Slots, SpaceError, Txg, VdevId, Want};
 
 use super::{Check, Violation, ensure, run_checks};
 use crate::rng::Rng;
@@ -91,7 +91,7 @@ pub fn allocator(make: impl Fn() -> AllocatorFixture) {
 }
 
 fn want(size_bytes: u64, copies: u8, txg: Txg) -> Want {
-    Want { size_bytes, copies, txg, class: SpaceClass::Normal, affinity: 0, prefer: None }
+    Want { size_bytes, copies, txg, ..Want::default() }
 }
 
 /// Who owns which range: by vdev and start, the end.
