@@ -84,6 +84,9 @@ impl IoStart {
             for leaf in vdev.leaves() {
                 let mut child = vdev_child(zio, ZioType::Write, dva, leaf, Stages::VDEV_CHILD);
                 child.data = zio.data.clone();
+                // All leaves together are one vdev.
+                let bytes = dva.asize_bytes() / vdev.leaves().len() as u64;
+                child.slots = self.shared.allocator.sent(vdev.id(), bytes);
                 child.start();
             }
         }
