@@ -190,6 +190,11 @@ impl Metaslabs {
         self.vdevs().iter().find(|v| v.id() == vdev).map(|v| v.free_bytes())
     }
 
+    /// Bytes [sent](Allocator::sent) to one vdev and not yet done, `None` when there is no such vdev.
+    pub fn vdev_sent_bytes(&self, vdev: VdevId) -> Option<u64> {
+        self.vdevs().iter().find(|v| v.id() == vdev).map(|v| v.drain().sent_bytes())
+    }
+
     /// Share of a vdev's free space that stands in extents too short for a
     /// block of `block_bytes` (rounded up to a power-of-two number of units), in
     /// thousandths; `None` when there is no such vdev.

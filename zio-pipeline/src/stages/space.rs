@@ -43,7 +43,8 @@ pub(crate) fn affinity(bookmark: &Bookmark) -> u32 {
     let Bookmark { objset, object, level, block } = *bookmark;
     let words = [objset, object, u64::from(level), block >> TOGETHER_SHIFT];
     // Multiplied by an odd number and folded, each word reaches all of the result.
-    let mix = |sum: u64, word: u64| (sum.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mix =
+        |sum: u64, word: u64| (sum.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (words.into_iter().fold(0, mix) >> 32) as u32
 }
 

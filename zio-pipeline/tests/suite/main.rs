@@ -21,4 +21,5 @@ mod sectors;
 mod sharing;
 mod space;
 mod stages;
+mod throttle;
 mod waiting;
