@@ -237,7 +237,8 @@ impl Metaslabs {
     /// Places all copies, or none.
     fn place(&self, vdevs: &[Arc<VdevSpace>], want: &Want, rounds: &[Round]) -> Option<Dvas> {
         let sensible = want.size_bytes > 0 && (1..=COPIES_MAX).contains(&want.copies);
-        if !sensible || vdevs.is_empty() || self.check_slop(vdevs, want).is_err() {
+        let holds_back = self.config.slop_divisor > 0 && !want.uses_slop;
+        if !sensible || vdevs.is_empty() || holds_back && self.check_slop(vdevs, want).is_err() {
             return None;
         }
         rounds.iter().find_map(|&round| self.place_in(vdevs, want, round))
@@ -406,7 +407,7 @@ impl Allocator for Metaslabs {
     }
 
     fn sent(&self, vdev: VdevId, bytes: u64) -> Option<Slots> {
-        let vdevs = self.vdevs();
+        let vdevs = self.shard(vdev.0).1.vdevs.read();
         // With one there is no choice.
         let vdev = vdevs.iter().find(|v| v.id() == vdev).filter(|_| vdevs.len() > 1)?;
         vdev.drain().sent(bytes)

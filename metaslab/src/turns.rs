@@ -20,11 +20,11 @@ struct Load {
 
 /// Which vdevs are to be passed over. `on_turn` is in the middle of its turn.
 pub(crate) fn crowded<'a>(
-    vdevs: impl ExactSizeIterator<Item = &'a VdevSpace>,
+    vdevs: impl ExactSizeIterator<Item = &'a VdevSpace> + Clone,
     aliquot_bytes: u64,
     on_turn: Option<usize>,
 ) -> Crowded {
-    if vdevs.len() < 2 {
+    if vdevs.len() < 2 || vdevs.clone().all(|vdev| vdev.drain().sent_bytes() == 0) {
         return SmallVec::from_elem(false, vdevs.len());
     }
     let loads: SmallVec<[Load; 8]> = vdevs

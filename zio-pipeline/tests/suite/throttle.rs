@@ -274,6 +274,33 @@ fn neither_clients_nor_background_shut_the_other_out() {
     }
 }
 
+#[test]
+fn blocks_of_one_object_stand_together_and_objects_are_spread_over_the_shards() {
+    let sim = Sim::new(11, 1);
+    let config = metaslab::Config {
+        shards: Some(4),
+        region_bytes_min: 4 * MIB,
+        ..metaslab::Config::default()
+    };
+    let space = space(&sim, 64 * MIB, config);
+    let pipeline = sim.builder().allocator(space).build().unwrap();
+    let place = |object, block| {
+        let write = pipeline.write(noise(block, 8192)).bookmark(bookmark(object, block));
+        write.wait().unwrap().dva(0).unwrap().offset_bytes()
+    };
+    let mut regions: Vec<u64> = Vec::new();
+    for object in 0..20 {
+        let first = place(object, 0);
+        for block in 1..10 {
+            assert_eq!(place(object, block), first + block * 8192);
+        }
+        regions.push(first / (4 * MIB));
+    }
+    regions.sort_unstable();
+    regions.dedup();
+    assert_eq!(regions.len(), 4);
+}
+
 // -- Full pools. --
 
 #[test]
