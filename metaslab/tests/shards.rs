@@ -43,6 +43,34 @@ fn each_shard_allocates_from_a_region_of_its_own() {
 }
 
 #[test]
+fn a_shard_that_has_used_its_region_up_keeps_away_from_those_of_others() {
+    let space = pool(1, GIB, 2, 64 * MIB);
+    let region =
+        |affinity| space.allocate(&want(MIB, affinity)).unwrap()[0].offset_bytes() / (64 * MIB);
+    let regions: Vec<_> = (0..80).map(|_| region(0)).collect();
+    assert!(regions[..64].iter().all(|&at| at == 0));
+    // Region 1 is the other shard's, which has not begun.
+    assert!(regions[64..].iter().all(|&at| at == 2), "{regions:?}");
+    assert_eq!(region(1), 1);
+}
+
+/// A large block that finds no room in the region of its shard leaves it to the small ones.
+#[test]
+fn a_region_is_left_when_no_usual_block_fits() {
+    let space = pool(1, 256 * MIB, 1, 64 * MIB);
+    // Of the first region pieces of 512 KiB are left.
+    for at in 0..64 {
+        space.claim(Dva::new(VdevId(0), at * MIB, 512 * KIB), 1).unwrap();
+    }
+    let offset = |size_bytes| space.allocate(&want(size_bytes, 0)).unwrap()[0].offset_bytes();
+    assert_eq!((offset(MIB), offset(64 * KIB)), (64 * MIB, 512 * KIB));
+    // Now of 64 KiB.
+    assert!((0..64).all(|_| offset(448 * KIB) < 64 * MIB));
+    assert!(offset(MIB) > 64 * MIB);
+    assert!(offset(4 * KIB) > 64 * MIB, "the next region is the shard's now");
+}
+
+#[test]
 fn a_shard_goes_on_in_the_regions_of_others_before_it_gives_up() {
     let space = pool(1, GIB, 4, 64 * MIB);
     let mut bytes = 0;
