@@ -58,6 +58,16 @@ fn a_vdev_with_enough_to_do_is_passed_over_while_another_has_room() {
 }
 
 #[test]
+fn a_turn_is_not_cut_short_by_what_it_put_under_way_itself() {
+    let pool = Pool::new(2, Config::default());
+    assert_eq!(pool.allocate(64 * KIB), VdevId(0));
+    let _full = pool.space.sent(VdevId(0), 1280 * KIB);
+    // The rest of the aliquot; then the other one, as long as this has its target.
+    assert!((0..7).all(|_| pool.allocate(64 * KIB) == VdevId(0)));
+    assert!((0..20).all(|_| pool.allocate(64 * KIB) == VdevId(1)));
+}
+
+#[test]
 fn a_slow_vdev_gets_its_part_and_a_fast_one_again_is_not_slow_for_ever() {
     let pool = Pool::new(2, Config::default());
     pool.writes_take(0, 1_000_000);
