@@ -26,9 +26,27 @@ pub struct Config {
     /// Bytes allocated from one vdev before the rotor moves on, at average
     /// free space (spec 3.8: 512 KiB).
     pub aliquot_bytes: u64,
-    /// Bytes that may be reserved at a time; the last reservation may
-    /// overshoot once. `None`: four aliquots for each vdev (spec 3.7, in bytes).
+    /// Bytes that clients may have reserved at a time, in equal parts for all
+    /// shards; the last reservation of each may overshoot once. Background writes have an
+    /// eighth of it beside that. `None`: four aliquots for each vdev (spec 3.7, in bytes).
     pub reserve_bytes_max: Option<u64>,
+    /// Allocators that do not get in each other's way: each takes from regions of its
+    /// own, and the [affinity](zio_core::Want::affinity) of a wish says which one it is for.
+    /// `None`: a quarter of the CPUs, 1 to 4 (spec 9).
+    pub shards: Option<usize>,
+    /// Least size of a region, a piece of a vdev with a lock of its own; a
+    /// vdev has 64 of them at most. A block larger than a region is possible and slow.
+    pub region_bytes_min: u64,
+    /// 1/this of the pool, in bounds, is held back from all who do not say that they
+    /// [may take it](zio_core::Want::uses_slop): for writes that make space, as deletion is in a
+    /// copy-on-write pool. 32 in ZFS (spec 9). 0, the default, holds nothing back: here a free
+    /// takes no space.
+    pub slop_divisor: u64,
+}
+
+/// Shards of a machine with so many CPUs (spec 9).
+pub(crate) fn shards_for(cpus: usize) -> usize {
+    (cpus / 4).clamp(1, 4)
 }
 
 impl Default for Config {
@@ -38,6 +56,9 @@ impl Default for Config {
             skip_deferral_divisor: 32,
             aliquot_bytes: 512 << 10,
             reserve_bytes_max: None,
+            shards: None,
+            region_bytes_min: 64 << 20,
+            slop_divisor: 0,
         }
     }
 }

@@ -22,12 +22,16 @@ impl Epochs {
         &mut self.0[at].1
     }
 
-    /// Takes `run` out of the set of `txg`, if it holds all of it.
-    pub(crate) fn take_from(&mut self, txg: Txg, run: Run) -> bool {
-        let Some((_, runs)) = self.0.iter_mut().find(|(t, _)| *t == txg) else { return false };
-        let Some(whole) = runs.containing(run) else { return false };
-        runs.cut(whole, run);
-        true
+    /// Is all of `run` in the set of `txg`?
+    pub(crate) fn holds(&self, txg: Txg, run: Run) -> bool {
+        self.0.iter().any(|(t, runs)| *t == txg && runs.containing(run).is_some())
+    }
+
+    /// Takes whatever units of `run` are in the set of `txg` out of it.
+    pub(crate) fn take_from(&mut self, txg: Txg, run: Run) {
+        if let Some((_, runs)) = self.0.iter_mut().find(|(t, _)| *t == txg) {
+            runs.subtract(run);
+        }
     }
 
     /// Is any unit of `run` in any set?

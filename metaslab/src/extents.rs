@@ -130,17 +130,34 @@ impl Extents {
         others: &[Extent],
         gap_units: u64,
     ) -> Option<u64> {
+        let windows = windows_between(self.size_units, others, gap_units);
+        self.allocate_within(&windows, size_units, txg)
+    }
+
+    /// The same inside these windows, the first of which is the dearest.
+    pub(crate) fn allocate_within(
+        &mut self,
+        windows: &[Run],
+        size_units: u64,
+        txg: Txg,
+    ) -> Option<u64> {
         if size_units == 0 {
             return None;
         }
         let looks_max = self.config.looks_max;
-        let windows = windows_between(self.size_units, others, gap_units);
         let (whole, part) = windows
             .iter()
             .find_map(|&w| self.free.first_fit_within(w, size_units, looks_max))
-            .or_else(|| self.free.longest_fit_within(&windows, size_units, looks_max))?;
+            .or_else(|| self.free.longest_fit_within(windows, size_units, looks_max))?;
         self.take(whole, part, txg);
         Some(part.start)
+    }
+
+    /// Takes these very units, as [`allocate`](Self::allocate) does with those it finds.
+    pub(crate) fn allocate_at(&mut self, extent: Extent, txg: Txg) -> Result<(), ExtentError> {
+        let (whole, part) = self.claimable(extent)?;
+        self.take(whole, part, txg);
+        Ok(())
     }
 
     /// Gives units back in `txg`. They are deferred, or free at once when
@@ -181,15 +198,23 @@ impl Extents {
     /// was not allocated in `txg`, was claimed, was freed since, or `txg` has ended. Then
     /// nothing is changed.
     pub fn unallocate(&mut self, extent: Extent, txg: Txg) -> Result<(), ExtentError> {
+        let run = self.takes_back(extent, txg)?;
         if self.config.defer_txgs == 0 {
             return self.free(extent, txg);
         }
-        let run = self.run_of(extent, ExtentError::NotAllocated { extent })?;
-        if !self.allocating.take_from(self.open(txg), run) {
-            return Err(ExtentError::NotAllocated { extent });
-        }
+        self.allocating.take_from(self.open(txg), run);
         self.release(run);
         Ok(())
+    }
+
+    /// Could [`unallocate`](Self::unallocate) succeed?
+    pub(crate) fn takes_back(&self, extent: Extent, txg: Txg) -> Result<Run, ExtentError> {
+        if self.config.defer_txgs == 0 {
+            return self.allocated(extent);
+        }
+        let run = self.run_of(extent, ExtentError::NotAllocated { extent })?;
+        let known = self.allocating.holds(self.open(txg), run);
+        known.then_some(run).ok_or(ExtentError::NotAllocated { extent })
     }
 
     /// Marks units as allocated, as found in a log after a crash (spec 8.1). They
@@ -275,14 +300,28 @@ impl Extents {
         self.free.longest()
     }
 
+    /// Free units from the begin on.
+    pub(crate) fn head_units(&self) -> u64 {
+        self.free.lowest().filter(|run| run.start == 0).map_or(0, Run::len)
+    }
+
+    /// Free units up to the end.
+    pub(crate) fn tail_units(&self) -> u64 {
+        self.free.highest().filter(|run| run.end == self.size_units).map_or(0, Run::len)
+    }
+
+    /// Free units in extents shorter than `2^k` units.
+    pub(crate) fn free_units_below(&self, k: u32) -> u64 {
+        self.free.units_below(k)
+    }
+
     /// Share of the free units that stand in extents shorter than `2^k`
     /// units, in thousandths: what a block of that size could use only as a gang. 0 when
     /// nothing is free.
     ///
     /// Free extents of 1, 3 and 12 units: for k = 2 it is 4 of 16, so 250.
     pub fn fragmentation_permille(&self, k: u32) -> u32 {
-        let below = u128::from(self.free.units_below(k)) * 1000;
-        below.checked_div(u128::from(self.free.units())).map_or(0, |permille| permille as u32)
+        permille(self.free.units_below(k), self.free.units())
     }
 
     fn take(&mut self, whole: Run, part: Run, txg: Txg) {
@@ -319,7 +358,7 @@ impl Extents {
         Ok(Run { start, end })
     }
 
-    fn allocated(&self, extent: Extent) -> Result<Run, ExtentError> {
+    pub(crate) fn allocated(&self, extent: Extent) -> Result<Run, ExtentError> {
         let run = self.run_of(extent, ExtentError::NotAllocated { extent })?;
         if self.free.overlaps(run) || self.deferred.overlaps(run) {
             return Err(ExtentError::NotAllocated { extent });
@@ -332,4 +371,9 @@ impl Extents {
         let whole = self.free.containing(part).ok_or(ExtentError::NotFree { extent })?;
         Ok((whole, part))
     }
+}
+
+/// `part` in thousandths of `whole`; 0 of nothing.
+pub(crate) fn permille(part: u64, whole: u64) -> u32 {
+    (u128::from(part) * 1000).checked_div(u128::from(whole)).map_or(0, |permille| permille as u32)
 }

@@ -27,6 +27,16 @@ impl FreeSpace {
         self.sizes.units_below(k)
     }
 
+    /// The run of lowest address.
+    pub(crate) fn lowest(&self) -> Option<Run> {
+        self.runs.lowest()
+    }
+
+    /// The run of highest address.
+    pub(crate) fn highest(&self) -> Option<Run> {
+        self.runs.highest()
+    }
+
     pub(crate) fn overlaps(&self, run: Run) -> bool {
         self.runs.overlaps(run)
     }
@@ -106,7 +116,7 @@ impl FreeSpace {
 }
 
 /// The lowest place of `len` units inside both `run` and `window`.
-fn place_within(run: Run, window: Run, len: u64) -> Option<Run> {
+pub(crate) fn place_within(run: Run, window: Run, len: u64) -> Option<Run> {
     let start = run.start.max(window.start);
     let end = start.checked_add(len)?;
     (end <= run.end.min(window.end)).then_some(Run { start, end })

@@ -35,10 +35,35 @@
 //!   that blocks written together stand together) and by size (lists per power of two with a
 //!   bit mask of those in use, for best fit under pressure). A search looks at a fixed number
 //!   of extents at most, then asks the lists: O(log n) however full the device is.
-//! * [`Metaslabs`] holds several of them behind one lock each and implements
-//!   [`zio_core::Allocator`]: a rotor that gives each vdev 512 KiB in turn, more to emptier
-//!   ones; copies on distinct vdevs or an eighth of one apart; all copies or none; and the
-//!   throttle, which reserves bytes and gives them back when the reservation is dropped.
+//! * [`Metaslabs`] divides each device into regions, each with a core and a lock of its own, and
+//!   implements [`zio_core::Allocator`]: shards that each allocate from regions of their own; a
+//!   rotor that gives each vdev 512 KiB in turn, more to emptier ones, and passes over those that
+//!   have enough to do; copies on distinct vdevs or an eighth of one apart; all copies or none;
+//!   and the throttle, which reserves bytes and gives them back when the reservation is dropped.
+//!
+//! # Shards and regions
+//!
+//! ```text
+//!             region 0    region 1    region 2    region 3
+//!   vdev 0  [ shard 0 ▶ | shard 1 ▶ | used up   | free      ]
+//!   vdev 1  [ used up   | shard 1 ▶ | shard 0 ▶ | free      ]
+//! ```
+//!
+//! A wish's [affinity](zio_core::Want::affinity) names the shard. It allocates from its active
+//! region of a vdev; what does not fit there comes from the region with the longest extents
+//! that no other shard is at, and that one becomes active when the old one has no room for a usual
+//! block any more. Which region has room is looked up without a lock, in what each
+//! of them said last. A block that no region has room for is looked for over the borders, with all
+//! regions of the vdev locked. Before the answer is no, all is looked at once more with
+//! everybody else kept out: nothing that somebody held for a moment is missed.
+//!
+//! # Fair shares
+//!
+//! The pipeline says what it [sends](zio_core::Allocator::sent) to a vdev, with a value that it drops
+//! when that is written. Bytes under way and bytes done are enough to know how
+//! long a vdev takes for a write (Little's law). One that takes more than twice as long as the fastest
+//! has no more of the bytes under way than its time allows for, so that it holds nobody up;
+//! others are passed over between two turns while 1 to 2.5 aliquots are under way.
 //!
 //! # Example
 //!
@@ -72,7 +97,8 @@
 //!   named: the nearly full pool ([`Config::skip_deferral_divisor`], still safe against a crash)
 //!   and [`Config::defer_txgs`] 0 (not safe).
 //! * Some copies of a block without the others.
-//! * "No space" while the copies would fit: the last round takes any extents that do not overlap.
+//! * "No space" while the copies would fit: the last round takes any extents that do not overlap,
+//!   in any region or over a border.
 //! * A panic from an address or a size, however absurd.
 //! * A lock held across a call to the outside, or for longer than a few tree steps.
 //! * A reservation that leaks or ends twice: it is a value, and ends when dropped.
@@ -80,26 +106,32 @@
 //! # What it does not know
 //!
 //! What is in a block, what a gang is (it splits nothing; it knows only that a gang DVA
-//! occupies one unit itself), whether a device is healthy, how its state gets to disk. Space
-//! held back for emergencies is policy of the layer above.
+//! occupies one unit itself), whether a device is healthy, how its state gets to disk, who may take
+//! the [space held back](Config::slop_divisor).
 //!
 //! # Sources
 //!
-//! Spec 2.4 (units), 3.6 (gang headers), 3.7 (throttle), 3.8 (where), 8.1 (claim), 8.2 (free),
+//! Spec 2.4 (units), 3.6 (gang headers), 3.7 (throttle, shards), 3.8 (where), 8.1 (claim), 8.2 (free),
 //! 8.5 (life of an extent), 9 (constants), 10 (traps 18 and 20). ZFS divides a vdev into about
-//! 200 metaslabs, because a space map is loaded and condensed in pieces; the core here keeps a
-//! whole vdev in memory, so the name stands for the subsystem.
+//! 200 metaslabs, because a space map is loaded and condensed in pieces; here regions are for
+//! locks, and an extent may lie over the border between two.
 #![forbid(unsafe_code)]
 
+mod borders;
 mod config;
+mod drain;
 mod epochs;
 mod extent;
 mod extents;
 mod free_space;
 mod metaslabs;
+mod region;
 mod rotor;
 mod runs;
+mod shard;
 mod sizes;
+mod slop;
+mod turns;
 mod vdev_space;
 mod windows;
 

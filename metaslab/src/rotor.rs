@@ -20,6 +20,11 @@ impl Rotor {
         self.at.load(Ordering::Relaxed) % vdevs
     }
 
+    /// The vdev in the middle of its turn.
+    pub(crate) fn on_turn(&self, vdevs: usize) -> Option<usize> {
+        (self.used_bytes.load(Ordering::Relaxed) > 0).then(|| self.at(vdevs))
+    }
+
     /// `bytes` came from vdev `index`. `quota` is asked for when a turn begins.
     pub(crate) fn charge(
         &self,

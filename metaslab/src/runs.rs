@@ -49,6 +49,16 @@ impl Runs {
         self.start_by_end.range(unit.saturating_add(1)..).map(|(&end, &start)| Run { start, end })
     }
 
+    /// The run of lowest address.
+    pub(crate) fn lowest(&self) -> Option<Run> {
+        self.start_by_end.first_key_value().map(|(&end, &start)| Run { start, end })
+    }
+
+    /// The run of highest address.
+    pub(crate) fn highest(&self) -> Option<Run> {
+        self.start_by_end.last_key_value().map(|(&end, &start)| Run { start, end })
+    }
+
     /// Is any unit of `run` in the set?
     pub(crate) fn overlaps(&self, run: Run) -> bool {
         self.after(run.start).next().is_some_and(|next| next.start < run.end)

@@ -27,6 +27,8 @@ struct List {
 pub(crate) struct Sizes {
     lists: Box<[List]>,
     occupied: u64,
+    /// Asked for all the time, and seldom another one.
+    longest: u64,
 }
 
 /// The list a length belongs to. Runs are never empty.
@@ -40,7 +42,7 @@ const fn run_of((len, end): (u64, u64)) -> Run {
 
 impl Sizes {
     pub(crate) fn new() -> Self {
-        Self { lists: (0..LISTS).map(|_| List::default()).collect(), occupied: 0 }
+        Self { lists: (0..LISTS).map(|_| List::default()).collect(), occupied: 0, longest: 0 }
     }
 
     pub(crate) fn insert(&mut self, run: Run) {
@@ -50,6 +52,7 @@ impl Sizes {
         debug_assert!(fresh);
         list.units += run.len();
         self.occupied |= 1 << k;
+        self.longest = self.longest.max(run.len());
     }
 
     pub(crate) fn remove(&mut self, run: Run) {
@@ -60,6 +63,10 @@ impl Sizes {
         list.units -= run.len();
         if list.runs.is_empty() {
             self.occupied &= !(1 << k);
+        }
+        if run.len() == self.longest {
+            let longest = self.longest_first().next();
+            self.longest = longest.map_or(0, Run::len);
         }
     }
 
@@ -84,8 +91,8 @@ impl Sizes {
     }
 
     /// Length of the longest run, 0 when there is none.
-    pub(crate) fn longest(&self) -> u64 {
-        self.longest_first().next().map_or(0, Run::len)
+    pub(crate) const fn longest(&self) -> u64 {
+        self.longest
     }
 
     /// Units that stand in runs shorter than `2^k`.

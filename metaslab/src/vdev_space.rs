@@ -1,41 +1,83 @@
-//! One device: the core behind its lock, and the way between DVAs and units.
+//! One device: its regions, and the way between DVAs and units.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use zio_core::{Dva, SpaceError, Txg, VdevId};
 
-use crate::config::ExtentsConfig;
+use crate::borders::runs_at_borders;
+use crate::config::{Config, ExtentsConfig};
+use crate::drain::Drain;
 use crate::extent::{Extent, ExtentError};
-use crate::extents::{Deferral, Extents};
+use crate::extents::{Deferral, Extents, permille};
+use crate::free_space::place_within;
+use crate::region::{Locked, Region};
+use crate::runs::Run;
+use crate::windows::windows_between;
 
 /// Copies of one block on one vdev are kept 1/8 of it apart (spec 3.8).
 const APART_SHIFT: u32 = 3;
 
-/// Extents released in one hold of the lock: some ten microseconds.
+/// Extents released in one hold of a lock: some ten microseconds.
 const RELEASE_MAX: usize = 64;
 
-/// A vdev's space. The lock is held for one operation of the core at a time.
+/// Regions of one vdev: a bit each in a word. ZFS has about 200.
+const REGIONS_MAX: u64 = 64;
+
+/// A vdev's space, in regions with a lock each, held for one operation of the core at a time.
+///
+/// Each shard allocates from a region of its own, its *active* one, and turns to another
+/// one only for what does not fit there.
 #[derive(Debug)]
 pub(crate) struct VdevSpace {
     id: VdevId,
     ashift: u32,
     size_units: u64,
-    extents: Mutex<Extents>,
-    /// Copy of the core's figure for those who need no exact one.
-    free_units: AtomicU64,
+    /// Units of every region but the last, as a power of two.
+    region_shift: u32,
+    regions: Box<[Region]>,
+    /// Number of the active region, by shard.
+    active: Box<[AtomicUsize]>,
+    /// A region without an extent of this length is used up.
+    usual_units: u64,
+    drain: Arc<Drain>,
 }
 
 impl VdevSpace {
-    pub(crate) fn new(id: VdevId, size_units: u64, ashift: u32, defer_txgs: u64) -> Self {
-        let config = ExtentsConfig { defer_txgs, ..ExtentsConfig::for_ashift(ashift) };
+    /// `size_units` is not 0.
+    pub(crate) fn new(
+        id: VdevId,
+        size_units: u64,
+        ashift: u32,
+        shards: usize,
+        config: &Config,
+        drain: Arc<Drain>,
+    ) -> Self {
+        let core =
+            ExtentsConfig { defer_txgs: config.defer_txgs, ..ExtentsConfig::for_ashift(ashift) };
+        let region_units = size_units
+            .div_ceil(REGIONS_MAX)
+            .max(config.region_bytes_min >> ashift)
+            .checked_next_power_of_two();
+        let region_shift = region_units.map_or(u64::BITS - 1, u64::ilog2);
+        // What is left over belongs to the last one.
+        let count = (size_units >> region_shift).max(1);
+        let region = |number: u64| {
+            let end = if number + 1 == count { size_units } else { (number + 1) << region_shift };
+            Region::new(Run { start: number << region_shift, end }, core)
+        };
+        let regions: Box<[Region]> = (0..count).map(region).collect();
+        let first = |shard: usize| AtomicUsize::new(shard % regions.len());
         Self {
             id,
             ashift,
             size_units,
-            extents: Mutex::new(Extents::new(size_units, config)),
-            free_units: AtomicU64::new(size_units),
+            region_shift,
+            active: (0..shards).map(first).collect(),
+            regions,
+            usual_units: core.best_fit_longest_units,
+            drain,
         }
     }
 
@@ -43,88 +85,226 @@ impl VdevSpace {
         self.id
     }
 
+    pub(crate) const fn drain(&self) -> &Arc<Drain> {
+        &self.drain
+    }
+
     pub(crate) const fn size_bytes(&self) -> u64 {
         self.size_units << self.ashift
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {
-        self.free_units.load(Ordering::Relaxed) << self.ashift
+        self.regions.iter().map(Region::free_units).sum::<u64>() << self.ashift
     }
 
     pub(crate) fn deferred_bytes(&self) -> u64 {
-        self.extents.lock().deferred_units() << self.ashift
+        self.sum(Extents::deferred_units) << self.ashift
     }
 
     /// The longest extent that one DVA can name.
     pub(crate) fn longest_bytes(&self) -> u64 {
+        let within = self.regions.iter().map(Region::longest_units).max();
+        let across = self.runs_at_borders().map(Run::len).max();
         let units_max = Dva::ASIZE_BYTES_MAX >> self.ashift;
-        self.extents.lock().longest_units().min(units_max) << self.ashift
+        within.max(across).unwrap_or(0).min(units_max) << self.ashift
     }
 
     pub(crate) fn fragmentation_permille(&self, block_bytes: u64) -> u32 {
-        let units = block_bytes.div_ceil(1 << self.ashift);
-        let k = units.checked_next_power_of_two().map_or(u64::BITS, u64::ilog2);
-        self.extents.lock().fragmentation_permille(k)
+        let k = self.units_of(block_bytes).checked_next_power_of_two();
+        let k = k.map_or(u64::BITS, u64::ilog2);
+        let below = self.sum(|extents| extents.free_units_below(k));
+        permille(below, self.sum(Extents::free_units))
     }
 
-    /// An extent for `size_bytes`, rounded up to whole units; with `apart_from`
-    /// the other copies here, an eighth of the vdev away from each.
-    pub(crate) fn allocate(&self, size_bytes: u64, txg: Txg, apart_from: &[Dva]) -> Option<Dva> {
-        let units = size_bytes.div_ceil(1 << self.ashift);
-        if units > Dva::ASIZE_BYTES_MAX >> self.ashift
-            || units > self.free_units.load(Ordering::Relaxed)
-        {
+    /// An extent for `size_bytes`, rounded up to whole units.
+    pub(crate) fn allocate(&self, size_bytes: u64, txg: Txg, shard: usize) -> Option<Dva> {
+        let units = self.units_of_one(size_bytes)?;
+        self.allocate_in_shard(units, txg, shard)
+            .or_else(|| self.allocate_across(&[self.all()], units, txg))
+            .map(|offset| self.dva(offset, units))
+    }
+
+    /// The same from the front of a free extent, also where that began in another region.
+    pub(crate) fn allocate_packed(&self, size_bytes: u64, txg: Txg, shard: usize) -> Option<Dva> {
+        let units = self.units_of_one(size_bytes)?;
+        self.allocate_across(&[self.all()], units, txg)
+            .or_else(|| self.allocate_in_shard(units, txg, shard))
+            .map(|offset| self.dva(offset, units))
+    }
+
+    /// The same an eighth of the vdev away from each of the other copies here.
+    pub(crate) fn allocate_apart(&self, size_bytes: u64, txg: Txg, others: &[Dva]) -> Option<Dva> {
+        let units = self.units_of_one(size_bytes)?;
+        let others: SmallVec<[Extent; 3]> = others.iter().map(|&dva| self.extent_of(dva)).collect();
+        let gap_units = self.size_units.div_ceil(1 << APART_SHIFT);
+        let windows = windows_between(self.size_units, &others, gap_units);
+        let within = windows.iter().find_map(|&window| self.allocate_within(window, units, txg));
+        within
+            .or_else(|| self.allocate_across(&windows, units, txg))
+            .map(|offset| self.dva(offset, units))
+    }
+
+    /// From the shard's active region, else from the best of the others. That becomes the
+    /// active one when the old one is used up: while only large blocks do not fit there, small
+    /// ones had better stay.
+    fn allocate_in_shard(&self, units: u64, txg: Txg, shard: usize) -> Option<u64> {
+        let active = &self.active[shard];
+        let at = active.load(Ordering::Relaxed);
+        if let Some(offset) = self.regions[at].allocate(units, txg) {
+            return Some(offset);
+        }
+        let mut tried = 1_u64 << at;
+        while let Some(next) = self.best_region(units, tried, shard) {
+            if let Some(offset) = self.regions[next].allocate(units, txg) {
+                if self.regions[at].longest_units() < self.usual_units {
+                    active.store(next, Ordering::Relaxed);
+                }
+                return Some(offset);
+            }
+            // It had room when it was last seen.
+            tried |= 1 << next;
+        }
+        None
+    }
+
+    /// Of the regions that seem to have room and are not in `tried` one that no other shard is
+    /// at; of those the one with the longest extents, then the most free space, then the first.
+    fn best_region(&self, units: u64, tried: u64, shard: usize) -> Option<usize> {
+        let taken = self.active.iter().enumerate().filter(|(other, _)| *other != shard);
+        let taken = taken.fold(0_u64, |set, (_, at)| set | 1 << at.load(Ordering::Relaxed));
+        let weight = |(number, region): (usize, &Region)| {
+            let longest = region.longest_units();
+            let fits = longest >= units && tried & (1 << number) == 0;
+            let is_taken = taken & (1 << number) != 0;
+            fits.then(|| (!is_taken, longest.ilog2(), region.free_units(), usize::MAX - number))
+        };
+        let best = self.regions.iter().enumerate().filter_map(weight).max()?;
+        Some(usize::MAX - best.3)
+    }
+
+    fn allocate_within(&self, window: Run, units: u64, txg: Txg) -> Option<u64> {
+        let mut regions = self.regions_of(window).iter();
+        regions.find_map(|region| region.allocate_within(window, units, txg))
+    }
+
+    /// An extent over a border, which no region has alone.
+    fn allocate_across(&self, windows: &[Run], units: u64, txg: Txg) -> Option<u64> {
+        if !self.runs_at_borders().any(|run| run.len() >= units) {
             return None;
         }
-        let offset = self.with(|extents| {
-            if apart_from.is_empty() {
-                return extents.allocate(units, txg);
-            }
-            let others: SmallVec<[Extent; 3]> =
-                apart_from.iter().map(|&dva| self.extent_of(dva)).collect();
-            let gap_units = self.size_units.div_ceil(1 << APART_SHIFT);
-            extents.allocate_apart(units, txg, &others, gap_units)
-        })?;
-        Some(Dva::new(self.id, offset << self.ashift, units << self.ashift))
+        let mut locked: SmallVec<[Locked<'_>; 1]> = self.regions.iter().map(Region::lock).collect();
+        // Nobody can change what is seen now.
+        let part = self
+            .runs_at_borders_of(&locked)
+            .find_map(|run| windows.iter().find_map(|&window| place_within(run, window, units)))?;
+        for (region, extents) in self.regions.iter().zip(&mut locked) {
+            let own = region.own_extent(part);
+            let taken = own.size_units == 0 || extents.allocate_at(own, txg).is_ok();
+            debug_assert!(taken, "{own} of a free run is not free");
+        }
+        Some(part.start)
+    }
+
+    fn runs_at_borders(&self) -> impl Iterator<Item = Run> + '_ {
+        runs_at_borders(self.regions.iter().map(Region::edges))
+    }
+
+    fn runs_at_borders_of(&self, locked: &[Locked<'_>]) -> impl Iterator<Item = Run> {
+        let edges: Vec<_> = self.regions.iter().zip(locked).map(|(r, l)| r.edges_of(l)).collect();
+        runs_at_borders(edges.into_iter())
     }
 
     pub(crate) fn free(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotAllocated { dva })?;
-        self.with(|extents| extents.free(extent, txg)).map_err(|e| space_error(dva, e))
+        let free = |extents: &mut Extents, part| extents.free(part, txg);
+        self.change(extent, |extents, part| extents.allocated(part).map(drop), free)
+            .map_err(|error| space_error(dva, error))
     }
 
     pub(crate) fn unallocate(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotAllocated { dva })?;
-        self.with(|extents| extents.unallocate(extent, txg)).map_err(|e| space_error(dva, e))
+        let unallocate = |extents: &mut Extents, part| extents.unallocate(part, txg);
+        self.change(extent, |extents, part| extents.takes_back(part, txg).map(drop), unallocate)
+            .map_err(|error| space_error(dva, error))
     }
 
     /// Takes back what [`Self::allocate`] just returned and nobody else knows of.
     pub(crate) fn retract(&self, dva: Dva) {
-        let retracted = self.with(|extents| extents.retract(self.extent_of(dva)));
+        let retracted = self.change(self.extent_of(dva), |_, _| Ok(()), Extents::retract);
         debug_assert_eq!(retracted, Ok(()));
     }
 
     pub(crate) fn claim(&self, dva: Dva) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotFree { dva })?;
-        self.with(|extents| extents.claim(extent)).map_err(|e| space_error(dva, e))
+        self.change(extent, Extents::check_claim, Extents::claim)
+            .map_err(|error| space_error(dva, error))
     }
 
     pub(crate) fn check_claim(&self, dva: Dva) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotFree { dva })?;
-        self.extents.lock().check_claim(extent).map_err(|e| space_error(dva, e))
+        self.change(extent, Extents::check_claim, |extents, part| extents.check_claim(part))
+            .map_err(|error| space_error(dva, error))
     }
 
-    /// Ends a transaction group. The lock is let go between small portions.
+    /// Ends a transaction group. The locks are let go between small portions.
     pub(crate) fn end_of_txg(&self, txg: Txg, deferral: Deferral) {
-        self.extents.lock().ripen(txg, deferral);
-        while self.with(|extents| extents.release_some(RELEASE_MAX)) {}
+        for region in &self.regions {
+            region.lock().ripen(txg, deferral);
+            while region.lock().release_some(RELEASE_MAX) {}
+        }
     }
 
-    fn with<R>(&self, work: impl FnOnce(&mut Extents) -> R) -> R {
-        let mut extents = self.extents.lock();
-        let result = work(&mut extents);
-        self.free_units.store(extents.free_units(), Ordering::Relaxed);
-        result
+    /// Does something to an extent: to its part in each region it touches, or, where the check
+    /// of one of them fails, to none. In one region alone `act` checks for itself.
+    fn change(
+        &self,
+        extent: Extent,
+        check: impl Fn(&Extents, Extent) -> Result<(), ExtentError>,
+        act: impl Fn(&mut Extents, Extent) -> Result<(), ExtentError>,
+    ) -> Result<(), ExtentError> {
+        let units =
+            Run { start: extent.offset_units, end: extent.offset_units + extent.size_units };
+        let regions = self.regions_of(units);
+        // In order, as everybody does who takes more than one.
+        let mut locked: SmallVec<[Locked<'_>; 1]> = regions.iter().map(Region::lock).collect();
+        if regions.len() > 1 {
+            for (region, extents) in regions.iter().zip(&locked) {
+                check(extents, region.own_extent(units))?;
+            }
+        }
+        for (region, extents) in regions.iter().zip(&mut locked) {
+            act(extents, region.own_extent(units))?;
+        }
+        Ok(())
+    }
+
+    /// The regions that hold any of these units, which lie inside the vdev.
+    fn regions_of(&self, units: Run) -> &[Region] {
+        let last = self.regions.len() - 1;
+        let number = |unit: u64| ((unit >> self.region_shift) as usize).min(last);
+        &self.regions[number(units.start)..=number(units.end.saturating_sub(1).max(units.start))]
+    }
+
+    fn sum(&self, of: impl Fn(&Extents) -> u64) -> u64 {
+        self.regions.iter().map(|region| of(&region.lock())).sum()
+    }
+
+    const fn all(&self) -> Run {
+        Run { start: 0, end: self.size_units }
+    }
+
+    const fn dva(&self, offset_units: u64, units: u64) -> Dva {
+        Dva::new(self.id, offset_units << self.ashift, units << self.ashift)
+    }
+
+    /// Units of an extent for so many bytes, if one DVA can name it.
+    fn units_of_one(&self, bytes: u64) -> Option<u64> {
+        let units = self.units_of(bytes);
+        (units <= Dva::ASIZE_BYTES_MAX >> self.ashift).then_some(units)
+    }
+
+    const fn units_of(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(1 << self.ashift)
     }
 
     /// The extent of any DVA; `misfit` is what to say of one that this vdev

@@ -165,7 +165,7 @@ impl Model {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Allocate { bytes: u64, copies: u8, txg: u64, prefer: Option<u32> },
+    Allocate { bytes: u64, copies: u8, txg: u64, prefer: Option<u32>, affinity: u32 },
     FreeLive { nth: usize, txg: u64 },
     UnallocateLive { nth: usize, txg: u64 },
     Free { words: [u64; 2], txg: u64 },
@@ -194,10 +194,14 @@ fn op() -> impl Strategy<Value = Op> {
     let txg = 0..4_u64;
     prop_oneof![
         10 => (0..200_000_u64, prop_oneof![8 => 1..=3_u8, 1 => any::<u8>()], txg.clone(),
-               proptest::option::weighted(0.2, 0..5_u32))
-            .prop_map(|(bytes, copies, txg, prefer)| Op::Allocate { bytes, copies, txg, prefer }),
-        10 => (512..4096_u64, 1..=3_u8, txg.clone())
-            .prop_map(|(bytes, copies, txg)| Op::Allocate { bytes, copies, txg, prefer: None }),
+               proptest::option::weighted(0.2, 0..5_u32), 0..9_u32)
+            .prop_map(|(bytes, copies, txg, prefer, affinity)| {
+                Op::Allocate { bytes, copies, txg, prefer, affinity }
+            }),
+        10 => (512..4096_u64, 1..=3_u8, txg.clone(), 0..9_u32)
+            .prop_map(|(bytes, copies, txg, affinity)| {
+                Op::Allocate { bytes, copies, txg, prefer: None, affinity }
+            }),
         12 => (any::<usize>(), txg.clone()).prop_map(|(nth, txg)| Op::FreeLive { nth, txg }),
         5 => (any::<usize>(), txg.clone()).prop_map(|(nth, txg)| Op::UnallocateLive { nth, txg }),
         2 => (words(), txg.clone()).prop_map(|(words, txg)| Op::Free { words, txg }),
@@ -251,12 +255,13 @@ fn run(config: Config, shapes: &[(u32, usize)], ops: &[Op]) {
     let mut live: Vec<Dva> = Vec::new();
     for op in ops {
         match *op {
-            Op::Allocate { bytes, copies, txg, prefer } => {
+            Op::Allocate { bytes, copies, txg, prefer, affinity } => {
                 let want = Want {
                     size_bytes: bytes,
                     copies,
                     txg: model.ended + txg,
                     prefer: prefer.map(VdevId),
+                    affinity,
                     ..Want::default()
                 };
                 let possible = bytes > 0
@@ -330,6 +335,15 @@ fn shapes() -> impl Strategy<Value = Vec<(u32, usize)>> {
     proptest::collection::vec((9..=16_u32, 1..200_usize), 1..4)
 }
 
+fn shards() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![Just(Some(1)), Just(Some(2)), Just(Some(5))]
+}
+
+/// As many regions as can be, a few, one.
+fn region_bytes_min() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0_u64), Just(64 << 10), Just(1 << 40)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
@@ -338,9 +352,12 @@ proptest! {
         shapes in shapes(),
         defer_txgs in 0..4_u64,
         skip_deferral_divisor in prop_oneof![Just(0), Just(32), Just(2)],
+        shards in shards(),
+        region_bytes_min in region_bytes_min(),
         ops in proptest::collection::vec(op(), 1..200),
     ) {
-        run(Config { defer_txgs, skip_deferral_divisor, ..Config::default() }, &shapes, &ops);
+        let config = Config { defer_txgs, skip_deferral_divisor, shards, region_bytes_min, ..Config::default() };
+        run(config, &shapes, &ops);
     }
 
     /// One small device, so that copies stand side by side and space runs out.
@@ -348,15 +365,18 @@ proptest! {
     fn same_as_a_bitmap_on_one_crowded_vdev(
         ashift in 9..=16_u32,
         units in 8..80_usize,
+        shards in shards(),
+        region_bytes_min in region_bytes_min(),
         ops in proptest::collection::vec(op(), 1..200),
     ) {
-        run(Config::default(), &[(ashift, units)], &ops);
+        let config = Config { shards, region_bytes_min, ..Config::default() };
+        run(config, &[(ashift, units)], &ops);
     }
 
     /// Everything allocated to the last unit comes back as one piece.
     #[test]
-    fn exhaustion_and_back(shapes in shapes(), copies in 1..=3_u8, sizes in proptest::collection::vec(1..40_000_u64, 1..8)) {
-        let space = Metaslabs::new(Config { skip_deferral_divisor: 0, ..Config::default() });
+    fn exhaustion_and_back(shapes in shapes(), copies in 1..=3_u8, region_bytes_min in region_bytes_min(), sizes in proptest::collection::vec(1..40_000_u64, 1..8)) {
+        let space = Metaslabs::new(Config { skip_deferral_divisor: 0, region_bytes_min, ..Config::default() });
         for (i, &(ashift, units)) in shapes.iter().enumerate() {
             space.add_vdev(VdevId(i as u32), (units as u64) << ashift, ashift).unwrap();
         }

@@ -90,7 +90,7 @@ fn threads_never_own_the_same_space() {
 }
 
 fn throttled(reserve_bytes_max: Option<u64>) -> Metaslabs {
-    Metaslabs::new(Config { reserve_bytes_max, ..Config::default() })
+    Metaslabs::new(Config { reserve_bytes_max, shards: Some(1), ..Config::default() })
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn absurd_reservations_do_not_overflow() {
 struct Count(AtomicUsize);
 
 impl Released for Count {
-    fn released(&self) {
+    fn released(&self, _: u64) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -37,6 +37,19 @@ pub struct Want {
     pub affinity: u32,
     /// Vdevs to prefer (gang members stay with their leader). A hint.
     pub prefer: Option<VdevId>,
+    /// May take what is held back for the work that makes space: see [`Allocator::admit`].
+    pub uses_slop: bool,
+}
+
+/// Whose reservations are counted together. Each has a limit of its own, so
+/// that neither can shut the other out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// Writes somebody asked for.
+    #[default]
+    Client,
+    /// Writes of scrub, removal, rebuild and their like.
+    Background,
 }
 
 /// No extent large enough anywhere: what was asked, and what there was.
@@ -118,6 +131,34 @@ pub trait Allocator: Send + Sync + fmt::Debug {
     /// when it is dropped.
     fn reserve(&self, bytes: u64) -> Option<Slots>;
 
+    /// The same from the share and the shard of whoever asks. Unless told
+    /// otherwise all are one.
+    fn reserve_from(&self, _share: Share, _affinity: u32, bytes: u64) -> Option<Slots> {
+        self.reserve(bytes)
+    }
+
+    /// Shards that allocations and reservations are divided into, at least
+    /// one; an affinity belongs to the shard of its remainder.
+    fn shards(&self) -> usize {
+        1
+    }
+
+    /// Says that `bytes` are on their way to a device, until the value is
+    /// dropped. From that an allocator learns how fast each vdev is. `None`: it does not care.
+    fn sent(&self, _vdev: VdevId, _bytes: u64) -> Option<Slots> {
+        None
+    }
+
+    /// Is there likely to be room, with what is held back left alone? Asked
+    /// before a write waits or takes anything, so that a full pool says so at once. Free and claim
+    /// never ask.
+    ///
+    /// # Errors
+    /// [`NoSpace`].
+    fn admit(&self, _want: &Want) -> Result<(), NoSpace> {
+        Ok(())
+    }
+
     /// Largest extent that [`Allocator::allocate`] could hand out now.
     fn largest_bytes(&self) -> u64;
 
@@ -130,8 +171,8 @@ pub trait Allocator: Send + Sync + fmt::Debug {
 
 /// Called when a reservation ends, so that the next waiter can be let in.
 pub trait Released: Send + Sync {
-    /// A reservation ended; its bytes are already given back.
-    fn released(&self);
+    /// A reservation of so many bytes ended; they are already given back.
+    fn released(&self, bytes: u64);
 }
 
 /// A reservation of the allocation throttle: move-only, ends when dropped, so
@@ -169,7 +210,7 @@ impl Drop for Slots {
     fn drop(&mut self) {
         self.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         if let Some(then) = self.then.take() {
-            then.released();
+            then.released(self.bytes);
         }
     }
 }

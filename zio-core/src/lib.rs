@@ -175,7 +175,7 @@ pub mod task;
 pub mod types;
 pub mod vdev;
 
-pub use alloc::{Allocator, Dvas, NoSpace, Released, Slots, SpaceClass, SpaceError, Want};
+pub use alloc::{Allocator, Dvas, NoSpace, Released, Share, Slots, SpaceClass, SpaceError, Want};
 pub use bp::Dva;
 pub use error::{Error, ErrorKind};
 pub use segment::{Buffer, BufferPool, Buffers, Data, Segment};

@@ -71,6 +71,8 @@ pub struct WriteProps {
     pub nop_write: bool,
     /// Pass of the transaction group's sync, from 1.
     pub sync_pass: u32,
+    /// May take the space that is held back for what makes space.
+    pub uses_slop: bool,
     /// Byte order of the block's content.
     pub order: ByteOrder,
 }
@@ -91,6 +93,7 @@ impl Default for WriteProps {
             replaces: false,
             nop_write: true,
             sync_pass: 1,
+            uses_slop: false,
             order: ByteOrder::NATIVE,
         }
     }

@@ -101,7 +101,7 @@ fn every_token_answers_once() {
 fn a_reservation_ends_when_it_is_dropped() {
     struct Count(AtomicUsize, Arc<AtomicU64>);
     impl Released for Count {
-        fn released(&self) {
+        fn released(&self, _: u64) {
             self.0.fetch_add(1, Ordering::Relaxed);
             assert_eq!(self.1.load(Ordering::Relaxed), 0, "its bytes are given back already");
         }

@@ -314,6 +314,7 @@ fn a_recycled_zio_is_as_good_as_new() {
         replaces: true,
         nop_write: false,
         sync_pass: 2,
+        uses_slop: true,
         order: ByteOrder::Big,
     };
     used.bp = BlockPointer::hole(4096, 1, 1, 1);

@@ -140,6 +140,7 @@ pub struct Builder {
     salt: Salt,
     txg: Txg,
     defer_txgs: u64,
+    slop_divisor: u64,
     defaults: WriteProps,
     queue: Option<vdev_queue::Config>,
     task_queue: Option<Arc<dyn TaskQueue<ZioBox>>>,
@@ -163,6 +164,7 @@ impl Builder {
             salt: Salt([0; 32]),
             txg: 1,
             defer_txgs: 0,
+            slop_divisor: 0,
             defaults: WriteProps::default(),
             queue: None,
             task_queue: None,
@@ -275,6 +277,16 @@ impl Builder {
     #[must_use]
     pub fn defer_frees(mut self, txgs: u64) -> Self {
         self.defer_txgs = txgs;
+        self
+    }
+
+    /// Holds 1/`divisor` of all space back (ZFS: 32; at least 128 MiB or an eighth of a small
+    /// pool, at most 128 GiB) from every write that does not say that it
+    /// [may take it](crate::Pending::uses_slop). The default 0 holds nothing back: a free takes no
+    /// space here. A layer above that must write in order to free wants some.
+    #[must_use]
+    pub fn slop(mut self, divisor: u64) -> Self {
+        self.slop_divisor = divisor;
         self
     }
 
@@ -472,11 +484,14 @@ impl Builder {
     }
 
     fn make_allocator(&self, vdevs: &[TopVdev]) -> Result<Metaslabs, BuildError> {
-        let space = Metaslabs::new(metaslab::Config {
+        let clock = self.clock.clone();
+        let config = metaslab::Config {
             defer_txgs: self.defer_txgs,
             reserve_bytes_max: Some(THROTTLE_BYTES_MAX * vdevs.len() as u64),
+            slop_divisor: self.slop_divisor,
             ..metaslab::Config::default()
-        });
+        };
+        let space = Metaslabs::with_clock(config, move || clock.now_ns());
         for vdev in vdevs {
             space.add_vdev(vdev.id(), vdev.data_bytes(), vdev.ashift())?;
         }

@@ -110,6 +110,14 @@ impl Write {
         })
     }
 
+    /// May take the space that is [held back](crate::Builder::slop): for what makes space.
+    pub fn uses_slop(self) -> Self {
+        self.with(|zio| {
+            zio.props.uses_slop = true;
+            Ok(())
+        })
+    }
+
     /// Copies, 1 to 3, on different devices where there are as many.
     pub fn copies(self, copies: u8) -> Self {
         self.with(|zio| {

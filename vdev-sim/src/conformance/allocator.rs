@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use parking_lot::Mutex;
-use zio_core::{Allocator, Dva, NoSpace, Slots, SpaceClass, SpaceError, Txg, VdevId, Want};
+use zio_core::{Allocator, Dva, NoSpace, Share, Slots, SpaceError, Txg, VdevId, Want};
 
 use super::{Check, Violation, ensure, run_checks};
 use crate::rng::Rng;
@@ -91,7 +91,7 @@ pub fn allocator(make: impl Fn() -> AllocatorFixture) {
 }
 
 fn want(size_bytes: u64, copies: u8, txg: Txg) -> Want {
-    Want { size_bytes, copies, txg, class: SpaceClass::Normal, affinity: 0, prefer: None }
+    Want { size_bytes, copies, txg, ..Want::default() }
 }
 
 /// Who owns which range: by vdev and start, the end.
@@ -368,6 +368,18 @@ fn reservations(fixture: AllocatorFixture) -> Result<(), String> {
     drop(held);
     let again = reserve_all(allocator).len();
     ensure!(again == most, "{most} reservations fit at first, {again} after all had ended");
+    ensure!(allocator.shards() > 0, "an allocator without a shard");
+    for share in [Share::Client, Share::Background] {
+        for affinity in 0..allocator.shards() as u32 {
+            let reserve = || allocator.reserve_from(share, affinity, 1 << 20);
+            let all = || std::iter::from_fn(reserve).take(100_000).collect::<Vec<_>>().len();
+            let (most, again) = (all(), all());
+            ensure!(
+                most > 0 && again == most,
+                "{share:?} of shard {affinity}: {most} reservations fit, then {again}"
+            );
+        }
+    }
     Ok(())
 }
 

@@ -19,6 +19,7 @@
 //! | `aes-gcm-128k` | sealing by a kept key | the library called directly |
 //! | `queue-push-pop…` | the device queue: enqueue, choose, complete | a tree behind a mutex |
 //! | `queue-contended` | eight threads, each request through one device queue | through a channel |
+//! | `alloc-free`, `-2t` | one thread, two: free a block and allocate another, 1 to 32 units, on an aged device four fifths full | first fit in a `Mutex<BTreeMap>` |
 //! | `seq-write-4k-merge` | sequential writes merged by the queue | the same, unmerged |
 //! | `scrub-vs-read` | reads at depth 4 beside a scrub, scheduled | both loads sent at once |
 //! | `scrub-vs-read-alone` | the same | the reads alone |

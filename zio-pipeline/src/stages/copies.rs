@@ -35,19 +35,29 @@ pub(crate) fn write_all(shared: &Shared, zio: &mut Zio) -> Result<(), Error> {
             leaves = (0..vdev.leaves().len()).collect();
         }
         for leaf in leaves {
-            write_place(zio, index, dva, leaf, vdev);
+            write_place(shared, zio, index, dva, leaf, vdev);
         }
     }
     Ok(())
 }
 
-fn write_place(zio: &mut Zio, index: usize, dva: Dva, leaf: usize, vdev: &TopVdev) {
+fn write_place(
+    shared: &Shared,
+    zio: &mut Zio,
+    index: usize,
+    dva: Dva,
+    leaf: usize,
+    vdev: &TopVdev,
+) {
     let place = places::number(index, leaf);
     zio.tried |= 1 << place;
     let leaf = &vdev.leaves()[leaf];
     let mut child = vdev_child(zio, ZioType::Write, dva, leaf, Stages::VDEV_CHILD);
     child.slot = place;
     child.data = zio.data.clone();
+    // All leaves together are one vdev.
+    let bytes = dva.asize_bytes() / vdev.leaves().len() as u64;
+    child.slots = shared.allocator.sent(vdev.id(), bytes);
     child.start();
 }
 
@@ -85,7 +95,7 @@ pub(crate) fn write_again(shared: &Shared, zio: &mut Zio) -> bool {
             for (place, _) in failed {
                 let (index, leaf) = places::of(place);
                 if let Some((dva, vdev)) = located.get(index) {
-                    write_place(zio, index, *dva, leaf, vdev);
+                    write_place(shared, zio, index, *dva, leaf, vdev);
                 }
             }
             true

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use zio_core::{
-    BlockPointer, Dva, Dvas, Error, ErrorKind, Next, SpaceError, Stage, Stages, Txg, Want, Zio,
-    ZioBox,
+    BlockPointer, Bookmark, Dva, Dvas, Error, ErrorKind, Next, SpaceError, Stage, Stages, Txg,
+    Want, Zio, ZioBox,
 };
 
 use super::gang;
@@ -35,6 +35,31 @@ pub(crate) fn allocate(shared: &Shared, want: &Want) -> Result<Dvas, Error> {
     Err(Error::msg(ErrorKind::NoSpace, words))
 }
 
+/// Blocks of one object up to 2^this stand together (spec 3.7).
+const TOGETHER_SHIFT: u32 = 20;
+
+/// Which shard of the allocator a block is for: the same for 2^20 blocks of an object in a row.
+pub(crate) fn affinity(bookmark: &Bookmark) -> u32 {
+    let Bookmark { objset, object, level, block } = *bookmark;
+    let words = [objset, object, u64::from(level), block >> TOGETHER_SHIFT];
+    // Multiplied by an odd number and folded, each word reaches all of the result.
+    let mix =
+        |sum: u64, word: u64| (sum.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (words.into_iter().fold(0, mix) >> 32) as u32
+}
+
+/// What a write asks the allocator for.
+pub(crate) fn want(zio: &Zio) -> Want {
+    Want {
+        size_bytes: zio.size_bytes as u64,
+        copies: zio.props.copies,
+        txg: zio.txg,
+        affinity: affinity(&zio.bookmark),
+        uses_slop: zio.props.uses_slop,
+        ..Want::default()
+    }
+}
+
 /// DVA_ALLOCATE: as many addresses as copies, all or none.
 pub(crate) struct DvaAllocate {
     shared: Arc<Shared>,
@@ -46,14 +71,7 @@ impl DvaAllocate {
     }
 
     fn allocate(&self, zio: &mut Zio) -> Result<(), Error> {
-        let want = Want {
-            size_bytes: zio.size_bytes as u64,
-            copies: zio.props.copies,
-            txg: zio.txg,
-            affinity: zio.bookmark.object as u32,
-            ..Want::default()
-        };
-        let dvas = allocate(&self.shared, &want)?;
+        let dvas = allocate(&self.shared, &want(zio))?;
         for (index, dva) in dvas.iter().enumerate() {
             zio.bp.set_dva(index, *dva);
         }

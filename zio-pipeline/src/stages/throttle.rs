@@ -1,21 +1,29 @@
 //! DVA_THROTTLE: allocation does not run far ahead of the devices (spec 3.7).
 //!
-//! A write reserves its bytes before it allocates. When too many are under
-//! way it waits here, parked in a tree in logical order, so that blocks that
+//! A write asks whether there is room at all, and reserves its bytes before it allocates. When
+//! too many are under way it waits here, parked in a tree in logical order, so that blocks that
 //! belong together are let in together. The reservation is a value the zio
 //! carries; dropping it, wherever that happens, lets the next one in.
+//!
+//! A *lane* is what waits for one account of reservations: a shard of the allocator, and in it
+//! clients apart from background work. Who waits in one lane holds nobody up in another.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use zio_core::task::Place;
 use zio_core::{
-    Allocator, Bookmark, ChildType, Engine, Next, Priority, QueueKind, Released, Slots, Stage,
-    Stages, Zio, ZioBox,
+    Allocator, Bookmark, ChildType, Engine, Error, ErrorKind, Next, Priority, QueueKind, Released,
+    Share, Slots, Stage, Stages, Zio, ZioBox,
 };
 
+use super::space;
 use crate::shared::Shared;
+
+#[derive(Default)]
+struct Lane(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -27,23 +35,45 @@ struct Waiting {
 /// Who may allocate, and who has to wait.
 pub(crate) struct Throttle {
     allocator: Arc<dyn Allocator>,
-    waiting: Mutex<Waiting>,
+    /// Two for each shard: clients, background.
+    lanes: Box<[Lane]>,
+    /// The lane that is looked at first, so that none is for ever the last.
+    turn: AtomicUsize,
     /// To hand out with every reservation.
     this: Weak<Self>,
 }
 
+fn share_of(zio: &Zio) -> Share {
+    match zio.priority {
+        Priority::Scrub
+        | Priority::Removal
+        | Priority::Initializing
+        | Priority::Trim
+        | Priority::Rebuild => Share::Background,
+        _ => Share::Client,
+    }
+}
+
 impl Throttle {
     pub(crate) fn new(allocator: Arc<dyn Allocator>) -> Arc<Self> {
+        let lanes = allocator.shards().max(1) * 2;
         Arc::new_cyclic(|this| Self {
             allocator,
-            waiting: Mutex::default(),
+            lanes: (0..lanes).map(|_| Lane::default()).collect(),
+            turn: AtomicUsize::new(0),
             this: Weak::clone(this),
         })
     }
 
+    fn lane_of(&self, zio: &Zio) -> &Lane {
+        let shard = space::affinity(&zio.bookmark) as usize % (self.lanes.len() / 2);
+        &self.lanes[2 * shard + usize::from(share_of(zio) == Share::Background)]
+    }
+
     fn reserve(&self, zio: &Zio) -> Option<Slots> {
         let bytes = zio.size_bytes as u64 * u64::from(zio.props.copies);
-        let mut slots = self.allocator.reserve(bytes)?;
+        let affinity = space::affinity(&zio.bookmark);
+        let mut slots = self.allocator.reserve_from(share_of(zio), affinity, bytes)?;
         if let Some(this) = self.this.upgrade() {
             slots.on_release(this);
         }
@@ -53,7 +83,7 @@ impl Throttle {
     /// Lets the zio in, or parks it. Who is let in may be another zio that
     /// waits longer or stands before it.
     fn admit(&self, mut zio: ZioBox) -> Next {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.lane_of(&zio).0.lock();
         if waiting.zios.is_empty()
             && let Some(slots) = self.reserve(&zio)
         {
@@ -77,13 +107,18 @@ impl Throttle {
 }
 
 impl Released for Throttle {
-    /// As many as now fit are let in, at the front of the ISSUE queue.
-    fn released(&self) {
-        loop {
-            let next = self.first_in(&mut self.waiting.lock());
-            match next {
-                Some(zio) => Engine::dispatch(zio, QueueKind::Issue, Place::Front),
-                None => break,
+    /// As many as now fit are let in, at the front of the ISSUE queue. All lanes are looked at:
+    /// an allocator may count several of them together.
+    fn released(&self, _bytes: u64) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
+        let (before, from) = self.lanes.split_at(turn);
+        for lane in from.iter().chain(before) {
+            loop {
+                let next = self.first_in(&mut lane.0.lock());
+                match next {
+                    Some(zio) => Engine::dispatch(zio, QueueKind::Issue, Place::Front),
+                    None => break,
+                }
             }
         }
     }
@@ -105,10 +140,18 @@ impl Stage for DvaThrottle {
         Stages::DVA_THROTTLE
     }
 
-    fn run(&self, zio: ZioBox) -> Next {
-        // Somebody waits for a sync write; gang members came in with their leader.
-        let exempt = zio.priority == Priority::SyncWrite || zio.child_type() == ChildType::Gang;
-        if exempt || zio.data.is_empty() {
+    fn run(&self, mut zio: ZioBox) -> Next {
+        // Gang members came in with their leader.
+        if zio.child_type() == ChildType::Gang {
+            return Some(zio);
+        }
+        if let Err(full) = self.shared.allocator.admit(&space::want(&zio)) {
+            zio.fail(Error::because(ErrorKind::NoSpace, full));
+            zio.become_interlock();
+            return Some(zio);
+        }
+        // Somebody waits for a sync write.
+        if zio.priority == Priority::SyncWrite || zio.data.is_empty() {
             return Some(zio);
         }
         self.shared.throttle.admit(zio)

@@ -32,4 +32,5 @@ mod sectors;
 mod sharing;
 mod space;
 mod stages;
+mod throttle;
 mod waiting;

@@ -7,6 +7,7 @@ mod memory;
 mod queue;
 mod reads;
 mod scheduled;
+mod space;
 mod taskq;
 mod transform;
 mod writes;
@@ -24,7 +25,7 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 10] = [
+    let of_files: [&[&str]; 11] = [
         &reads::NAMES,
         &writes::NAMES,
         &scheduled::NAMES,
@@ -33,6 +34,7 @@ pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         &checksum::NAMES,
         &transform::NAMES,
         &queue::NAMES,
+        &space::NAMES,
         &taskq::NAMES,
         &fairness::NAMES,
     ];
@@ -93,6 +95,7 @@ pub(super) fn run(
     checksum::run(&mut bench)?;
     transform::run(&mut bench)?;
     queue::run(&mut bench)?;
+    space::run(&mut bench)?;
     taskq::run(&mut bench)?;
     fairness::run(&mut bench)?;
     Ok((bench.rows, target.map(|target| target.facts().clone())))

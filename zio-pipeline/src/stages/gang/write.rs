@@ -87,9 +87,7 @@ fn allocate_headers(shared: &Shared, zio: &Zio) -> Result<Dvas, Error> {
     let mut want = Want {
         size_bytes: GANG_HEADER_BYTES as u64,
         copies: (zio.props.copies + 1).min(copies_max),
-        txg: zio.txg,
-        affinity: zio.bookmark.object as u32,
-        ..Want::default()
+        ..space::want(zio)
     };
     space::allocate(shared, &want).or_else(|_| {
         want.copies = zio.props.copies;
@@ -122,6 +120,7 @@ fn member(zio: &Zio, slot: usize, range: std::ops::Range<usize>) -> ZioBox {
         object_type: 0,
         level: 0,
         copies: zio.props.copies,
+        uses_slop: zio.props.uses_slop,
         order: zio.bp.order(),
         ..WriteProps::default()
     };

@@ -1,0 +1,43 @@
+//! One of several allocators that share the vdevs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use zio_core::{Share, Slots};
+
+use crate::rotor::Rotor;
+use crate::vdev_space::VdevSpace;
+
+/// Part of the clients' limit that background writes have for themselves.
+const BACKGROUND_DIVISOR: u64 = 8;
+
+/// What a shard has for itself, on cache lines of its own.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Shard {
+    /// The same vdevs in every shard. Whoever works on space holds the lock of
+    /// some shard to read; with all of them to write one is alone.
+    pub(crate) vdevs: RwLock<Vec<Arc<VdevSpace>>>,
+    pub(crate) rotor: Rotor,
+    client_bytes: Arc<AtomicU64>,
+    background_bytes: Arc<AtomicU64>,
+}
+
+impl Shard {
+    /// `bytes_max` is the limit for clients.
+    pub(crate) fn reserve(&self, share: Share, bytes_max: u64, bytes: u64) -> Option<Slots> {
+        let (used_bytes, bytes_max) = match share {
+            Share::Client => (&self.client_bytes, bytes_max),
+            Share::Background => (&self.background_bytes, bytes_max / BACKGROUND_DIVISOR),
+        };
+        // One at least gets in.
+        Slots::take(used_bytes, bytes_max.max(1), bytes)
+    }
+
+    /// Bytes under reservation now.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        of(&self.client_bytes) + of(&self.background_bytes)
+    }
+}
