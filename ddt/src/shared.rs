@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::answer::{Completed, Decision, FreeOutcome, TableFull};
 use crate::flight::{DittoToken, ForeignToken, LeadToken, Waiters};
@@ -221,13 +221,35 @@ impl<W> SharedTable<W> {
     /// As [`Table::finish_recount`], under each shard's lock in turn. Changes meanwhile are seen or
     /// not seen together with their block, so the answer is as good as any single moment's.
     pub fn finish_recount(&self, recount: Recount) -> Vec<Discrepancy> {
+        self.finish_shards(recount, |mut shard, part| shard.finish_recount(part))
+    }
+
+    /// As [`finish_recount`](Self::finish_recount), and mends what does not agree as
+    /// [`Table::repair`] does, before anybody can change it.
+    pub fn finish_recount_and_repair(&self, recount: Recount) -> Vec<(Discrepancy, Repair)> {
+        let mend = |mut shard: MutexGuard<'_, Table<W>>, part| {
+            let found = shard.finish_recount(part).into_iter();
+            found.map(|found| (found, shard.repair(&found))).collect::<Vec<_>>()
+        };
+        self.finish_shards(recount, mend)
+    }
+
+    /// As [`Table::cancel_recount`].
+    pub fn cancel_recount(&self) {
+        for shard in &self.shards {
+            shard.lock().cancel_recount();
+        }
+    }
+
+    fn finish_shards<T>(
+        &self,
+        recount: Recount,
+        finish: impl Fn(MutexGuard<'_, Table<W>>, Recount) -> Vec<T>,
+    ) -> Vec<T> {
         let mut parts: Vec<Recount> = self.shards.iter().map(|_| Recount::default()).collect();
         recount.split(&mut parts, |key| self.shard_number(key));
-        self.shards
-            .iter()
-            .zip(parts)
-            .flat_map(|(shard, part)| shard.lock().finish_recount(part))
-            .collect()
+        let shards = self.shards.iter().zip(parts);
+        shards.flat_map(|(shard, part)| finish(shard.lock(), part)).collect()
     }
 
     /// As [`Table::repair`].

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::crypt::Keys;
 #[cfg(feature = "crypt")]
 use crate::crypt::{DatasetKeys, Entropy};
+use crate::dedup::DedupConfig;
 use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
@@ -145,6 +146,7 @@ pub struct Builder {
     hand_over: bool,
     large_gang_headers: bool,
     keys: Keys,
+    pub(crate) dedup: DedupConfig,
 }
 
 impl Builder {
@@ -164,6 +166,7 @@ impl Builder {
             hand_over: true,
             large_gang_headers: false,
             keys: Keys::default(),
+            dedup: DedupConfig::default(),
         }
     }
 
@@ -364,6 +367,7 @@ impl Builder {
             &self.salt,
             self.txg,
             self.keys,
+            self.dedup,
             self.large_gang_headers,
         ));
         let own_threads = self.task_queue.is_none();

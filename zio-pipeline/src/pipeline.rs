@@ -207,6 +207,10 @@ impl Pipeline {
         &self.engine
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     // -- Pointers and transaction groups. --
 
     /// A pointer from outside, checked against this pipeline's devices.
@@ -243,11 +247,6 @@ impl Pipeline {
     /// Bytes allocated, freed ones that are still kept back included.
     pub fn allocated_bytes(&self) -> u64 {
         self.shared.allocator.allocated_bytes()
-    }
-
-    /// References held by the dedup table; each live pointer with the dedup bit is one.
-    pub fn dedup_references(&self) -> u64 {
-        self.shared.dedup.references()
     }
 
     /// Requests started, or made, and not finished.

@@ -29,6 +29,11 @@ impl<W> Table<W> {
         compare(self.iter(), recount, &changes)
     }
 
+    /// Ends an online verification without a result.
+    pub fn cancel_recount(&mut self) {
+        self.changes = None;
+    }
+
     /// Mends a discrepancy to the safe side: missing references are added, a surplus stays. A block
     /// can thereby be kept too long, never freed too early.
     pub fn repair(&mut self, discrepancy: &Discrepancy) -> Repair {

@@ -33,7 +33,7 @@ pub(crate) fn all(shared: &Arc<Shared>) -> Vec<Arc<dyn Stage>> {
         Arc::new(crate::crypt::Encrypt::new(s())),
         Arc::new(checksum::Generate::new(s())),
         Arc::new(dedup::DdtReadStart),
-        Arc::new(dedup::DdtReadDone),
+        Arc::new(dedup::DdtReadDone::new(s())),
         Arc::new(dedup::DdtWrite::new(s())),
         Arc::new(dedup::DdtFree::new(s())),
         Arc::new(gang::GangAssemble::new(s())),

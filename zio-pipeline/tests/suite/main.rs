@@ -8,6 +8,9 @@ mod conformance;
 #[cfg(feature = "crypt")]
 mod crypt;
 mod dedup;
+mod dedup_repair;
+mod dedup_table;
+mod dedup_verify;
 mod faults;
 mod forged;
 mod gangs;
