@@ -1,6 +1,7 @@
 //! The rows, one file for each kind of work.
 
 mod checksum;
+mod dedup;
 mod fairness;
 mod handover;
 mod memory;
@@ -24,16 +25,18 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 10] = [
+    let of_files: [&[&str]; 12] = [
         &reads::NAMES,
         &writes::NAMES,
         &scheduled::NAMES,
+        &[dedup::WRITES],
         &[memory::NAME],
         &handover::NAMES,
         &checksum::NAMES,
         &transform::NAMES,
         &queue::NAMES,
         &taskq::NAMES,
+        &dedup::NAMES,
         &fairness::NAMES,
     ];
     of_files.concat()
@@ -77,7 +80,8 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<(Vec<Row>, Option<Facts>)> {
     let mut bench = Bench { plan, names, progress, rows: Vec::new() };
-    let on_disk = [reads::NAMES.as_slice(), &writes::NAMES, &scheduled::NAMES].concat();
+    let on_disk =
+        [reads::NAMES.as_slice(), &writes::NAMES, &scheduled::NAMES, &[dedup::WRITES]].concat();
     let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
         true => Some(Target::prepare(plan, device, progress)?),
         false => None,
@@ -87,6 +91,7 @@ pub(super) fn run(
         reads::run(&mut bench, target)?;
         writes::run(&mut bench, target)?;
         scheduled::run(&mut bench, target)?;
+        dedup::run_writes(&mut bench, target)?;
     }
     memory::run(&mut bench)?;
     handover::run(&mut bench)?;
@@ -94,6 +99,7 @@ pub(super) fn run(
     transform::run(&mut bench)?;
     queue::run(&mut bench)?;
     taskq::run(&mut bench)?;
+    dedup::run(&mut bench)?;
     fairness::run(&mut bench)?;
     Ok((bench.rows, target.map(|target| target.facts().clone())))
 }
