@@ -111,11 +111,9 @@ pub(super) fn run_writes(bench: &mut Bench<'_>, target: &Target) -> Result<()> {
         return Ok(());
     }
     let content = Content::new(BLOCK_BYTES);
-    // One at a time has the file: what the other one writes does not matter to it.
-    let with_dedup = Pipeline::builder().file(target.path()).build()?;
-    let without = Pipeline::builder().file(target.path()).build()?;
-    let ours = writes(&with_dedup, &content, true)?;
-    let baseline = writes(&without, &content, false)?;
+    let pipeline = Pipeline::builder().file(target.path()).build()?;
+    let ours = writes(&pipeline, &content, true)?;
+    let baseline = writes(&pipeline, &content, false)?;
     bench.row(WRITES, Unit::Iops, "without dedup", ours, Some(baseline))
 }
 
