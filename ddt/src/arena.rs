@@ -1,13 +1,18 @@
-//! Records side by side, in chunks: growth never moves or doubles what is there, and removal gives
+//! Records side by side, in chunks: growth neither moves nor doubles what is there, and removal gives
 //! memory back.
 
-const CHUNK_RECORDS: usize = 256;
+const CHUNK_RECORDS: usize = 128;
+/// The last chunk grows by so many records at a time: no more than that is ever unused.
+const STEP_RECORDS: usize = 32;
+
+const _: () = assert!(CHUNK_RECORDS.is_multiple_of(STEP_RECORDS));
 
 /// A dense sequence of records numbered from 0. Removing one moves the last into its place.
 pub(crate) struct Arena<T> {
     /// All full but the last, which is never empty.
     chunks: Vec<Vec<T>>,
-    /// An empty chunk kept back, so that a record going and coming does not reach the allocator.
+    /// An empty chunk of one step kept back, so that a record going and coming does not reach the
+    /// allocator.
     spare: Option<Vec<T>>,
 }
 
@@ -35,26 +40,39 @@ impl<T> Arena<T> {
 
     pub(crate) fn push(&mut self, record: T) {
         match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK_RECORDS => last.push(record),
+            Some(last) if last.len() < CHUNK_RECORDS => {
+                if last.len() == last.capacity() {
+                    last.reserve_exact(STEP_RECORDS);
+                }
+                last.push(record);
+            }
             _ => {
                 let spare = self.spare.take();
-                let mut chunk = spare.unwrap_or_else(|| Vec::with_capacity(CHUNK_RECORDS));
+                let mut chunk = spare.unwrap_or_else(|| Vec::with_capacity(STEP_RECORDS));
                 chunk.push(record);
                 self.chunks.push(chunk);
             }
         }
     }
 
-    /// Removes record `at`. The last record now has its number, unless it was the last itself.
-    pub(crate) fn swap_remove(&mut self, at: u32) {
-        let Some(last) = self.chunks.last_mut() else { return };
-        let Some(record) = last.pop() else { return };
+    /// Removes record `at`, which exists. The last record now has its number, unless it was the last
+    /// itself.
+    pub(crate) fn swap_remove(&mut self, at: u32) -> Option<T> {
+        let last = self.chunks.last_mut()?;
+        let mut record = last.pop()?;
         if last.is_empty() {
             self.spare = self.chunks.pop();
+            if let Some(spare) = &mut self.spare {
+                spare.shrink_to(STEP_RECORDS);
+            }
+            if self.chunks.capacity() / 4 > self.chunks.len() {
+                self.chunks.shrink_to(self.chunks.len() * 2);
+            }
         }
         if (at as usize) < self.len() {
-            *self.get_mut(at) = record;
+            std::mem::swap(self.get_mut(at), &mut record);
         }
+        Some(record)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {

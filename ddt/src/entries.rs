@@ -1,23 +1,19 @@
-//! Records found by key: an arena of them and a hash table of their numbers.
-
-use hashbrown::HashTable;
+//! Records found by key: an arena of them and an index of their numbers.
 
 use crate::arena::Arena;
+use crate::index::Index;
 use crate::key::Key;
 use crate::record::{Body, Record};
-
-/// Below this many places the index is not worth shrinking.
-const INDEX_KEEP: usize = 1024;
 
 /// All records. Numbers are good until the next [`remove`](Self::remove).
 pub(crate) struct Entries {
     records: Arena<Record>,
-    index: HashTable<u32>,
+    index: Index,
 }
 
 impl Entries {
     pub(crate) const fn new() -> Self {
-        Self { records: Arena::new(), index: HashTable::new() }
+        Self { records: Arena::new(), index: Index::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -25,7 +21,7 @@ impl Entries {
     }
 
     pub(crate) fn find(&self, key: &Key) -> Option<u32> {
-        self.index.find(key.hash(), |&at| self.records.get(at).has_key(key)).copied()
+        self.index.find(key.hash(), |at| self.records.get(at).has_key(key))
     }
 
     pub(crate) fn body(&self, at: u32) -> Body {
@@ -41,29 +37,18 @@ impl Entries {
         let at = u32::try_from(self.records.len()).ok()?;
         self.records.push(Record::new(key, body));
         let records = &self.records;
-        self.index.insert_unique(key.hash(), at, |&at| records.get(at).key().hash());
+        self.index.insert(key.hash(), at, |at| records.get(at).key().hash());
         Some(at)
     }
 
     /// Removes the record `at`.
     pub(crate) fn remove(&mut self, at: u32) {
-        let hash = self.records.get(at).key().hash();
-        if let Ok(place) = self.index.find_entry(hash, |&number| number == at) {
-            place.remove();
-        }
+        self.index.remove(self.records.get(at).key().hash(), at);
         self.records.swap_remove(at);
         // The record that was last now stands here.
         let last = self.records.len() as u32;
         if at < last {
-            let hash = self.records.get(at).key().hash();
-            if let Some(number) = self.index.find_mut(hash, |&number| number == last) {
-                *number = at;
-            }
-        }
-        let len = self.index.len();
-        if self.index.capacity() > INDEX_KEEP && len < self.index.capacity() / 4 {
-            let records = &self.records;
-            self.index.shrink_to(len * 2, |&at| records.get(at).key().hash());
+            self.index.renumber(self.records.get(at).key().hash(), last, at);
         }
     }
 
@@ -73,6 +58,6 @@ impl Entries {
 
     /// Bytes of heap in use.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.records.heap_bytes() + self.index.allocation_size()
+        self.records.heap_bytes() + self.index.heap_bytes()
     }
 }

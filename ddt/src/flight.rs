@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 
 use crate::key::Key;
 use crate::phys::Copies;
+use crate::table::Slot;
 
 /// A write in flight.
 pub(crate) struct Flight<W> {
     pub(crate) key: Key,
-    pub(crate) copies: Copies,
+    pub(crate) slot: Slot,
     pub(crate) waiters: Waiters<W>,
 }
 
@@ -133,6 +134,24 @@ impl fmt::Debug for LeadToken {
             .field("key", &self.key)
             .field("copies", &self.copies)
             .finish_non_exhaustive()
+    }
+}
+
+/// The duty to write [extra copies](crate::Table::lead_ditto) of a block, and the right to say how
+/// that went. As a [`LeadToken`], and it counts as a failure when dropped.
+#[must_use = "the copies are to be written, and the table told of it by `complete_ditto` or `fail_ditto`"]
+#[derive(Debug)]
+pub struct DittoToken(pub(crate) LeadToken);
+
+impl DittoToken {
+    /// What is to be written.
+    pub fn key(&self) -> &Key {
+        self.0.key()
+    }
+
+    /// The number of copies that are to be written.
+    pub fn copies(&self) -> Copies {
+        self.0.copies()
     }
 }
 

@@ -114,8 +114,4 @@ impl Copies {
     pub const fn get(self) -> u8 {
         self as u8
     }
-
-    pub(crate) const fn index(self) -> usize {
-        self as usize - 1
-    }
 }

@@ -2,15 +2,16 @@
 
 use std::fmt;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::answer::{Completed, Decision, FreeOutcome, TableFull};
-use crate::flight::{ForeignToken, LeadToken, Waiters};
+use crate::flight::{DittoToken, ForeignToken, LeadToken, Waiters};
 use crate::key::Key;
 use crate::phys::{Copies, Dva, Identity, Phys};
+use crate::quota::Quota;
 use crate::recount::{Discrepancy, Recount, Repair};
 use crate::table::Table;
-use crate::totals::{StoredBlock, Totals};
+use crate::totals::{Classes, StoredBlock, Totals};
 
 /// The bits of a key's hash that choose its shard. The hash table inside a shard uses the lowest
 /// bits and the seven highest.
@@ -30,15 +31,24 @@ impl<W> SharedTable<W> {
     /// An empty table in about `shards` shards (rounded up to a power of two, at most 65536). A few
     /// times the number of threads is plenty; more shards also make each step of growth smaller.
     pub fn new(shards: usize) -> Self {
-        Self::with_entries_max(shards, u32::MAX as usize)
+        Self::with_quota(shards, &Quota::unlimited())
     }
 
-    /// As [`new`](Self::new), with at most about `entries_max` entries in all: each shard takes its
-    /// equal part.
-    pub fn with_entries_max(shards: usize, entries_max: usize) -> Self {
+    /// As [`new`](Self::new); writers create entries in all shards together as long as the quota
+    /// admits them.
+    pub fn with_quota(shards: usize, quota: &Quota) -> Self {
         let shards = shards.clamp(1, SHARDS_MAX).next_power_of_two();
-        let part = entries_max.div_ceil(shards);
-        Self { shards: (0..shards).map(|_| Mutex::new(Table::with_entries_max(part))).collect() }
+        let table = |_| Mutex::new(Table::with_quota(quota.clone()));
+        Self { shards: (0..shards).map(table).collect() }
+    }
+
+    /// As [`Table::set_ditto_references`], for a table that nobody else has yet.
+    #[must_use]
+    pub fn with_ditto_references(self, references: u64) -> Self {
+        for shard in &self.shards {
+            shard.lock().set_ditto_references(references);
+        }
+        self
     }
 
     fn shard_number(&self, key: &Key) -> usize {
@@ -92,6 +102,58 @@ impl<W> SharedTable<W> {
         self.shard(key).lock().add_references(key, copies, phys, count)
     }
 
+    /// As [`Table::hold`].
+    pub fn hold(&self, key: &Key, identity: Identity) -> Option<Phys> {
+        self.shard(key).lock().hold(key, identity)
+    }
+
+    /// As [`Table::lead_ditto`].
+    pub fn lead_ditto(&self, key: &Key) -> Option<DittoToken> {
+        self.shard(key).lock().lead_ditto(key)
+    }
+
+    /// As [`Table::complete_ditto`].
+    ///
+    /// # Errors
+    ///
+    /// The token, if it is another table's.
+    pub fn complete_ditto(
+        &self,
+        token: DittoToken,
+        phys: Phys,
+    ) -> Result<Option<Phys>, DittoToken> {
+        self.shard(token.key()).lock().complete_ditto(token, phys)
+    }
+
+    /// As [`Table::fail_ditto`].
+    ///
+    /// # Errors
+    ///
+    /// The token, if it is another table's.
+    pub fn fail_ditto(&self, token: DittoToken) -> Result<(), DittoToken> {
+        self.shard(token.key()).lock().fail_ditto(token)
+    }
+
+    /// As [`Table::release_ditto`].
+    pub fn release_ditto(&self, key: &Key) -> Option<Phys> {
+        self.shard(key).lock().release_ditto(key)
+    }
+
+    /// As [`Table::hold_ditto`].
+    pub fn hold_ditto(&self, key: &Key) -> Option<Phys> {
+        self.shard(key).lock().hold_ditto(key)
+    }
+
+    /// As [`Table::let_go_ditto`].
+    pub fn let_go_ditto(&self, key: &Key) -> Option<Phys> {
+        self.shard(key).lock().let_go_ditto(key)
+    }
+
+    /// As [`Table::ditto_copies`].
+    pub fn ditto_copies(&self, key: &Key) -> Option<Copies> {
+        self.shard(key).lock().ditto_copies(key)
+    }
+
     /// As [`Table::references`].
     pub fn references(&self, key: &Key, identity: Identity) -> Option<u64> {
         self.shard(key).lock().references(key, identity)
@@ -109,9 +171,14 @@ impl<W> SharedTable<W> {
 
     /// Sums over all stored blocks, a shard at a time.
     pub fn totals(&self) -> Totals {
-        let mut sum = Totals::default();
+        self.classes().totals()
+    }
+
+    /// As [`Table::classes`], a shard at a time.
+    pub fn classes(&self) -> Classes {
+        let mut sum = Classes::default();
         for shard in &self.shards {
-            sum.merge(&shard.lock().totals());
+            sum.merge(&shard.lock().classes());
         }
         sum
     }
@@ -154,13 +221,35 @@ impl<W> SharedTable<W> {
     /// As [`Table::finish_recount`], under each shard's lock in turn. Changes meanwhile are seen or
     /// not seen together with their block, so the answer is as good as any single moment's.
     pub fn finish_recount(&self, recount: Recount) -> Vec<Discrepancy> {
+        self.finish_shards(recount, |mut shard, part| shard.finish_recount(part))
+    }
+
+    /// As [`finish_recount`](Self::finish_recount), and mends what does not agree as
+    /// [`Table::repair`] does, before anybody can change it.
+    pub fn finish_recount_and_repair(&self, recount: Recount) -> Vec<(Discrepancy, Repair)> {
+        let mend = |mut shard: MutexGuard<'_, Table<W>>, part| {
+            let found = shard.finish_recount(part).into_iter();
+            found.map(|found| (found, shard.repair(&found))).collect::<Vec<_>>()
+        };
+        self.finish_shards(recount, mend)
+    }
+
+    /// As [`Table::cancel_recount`].
+    pub fn cancel_recount(&self) {
+        for shard in &self.shards {
+            shard.lock().cancel_recount();
+        }
+    }
+
+    fn finish_shards<T>(
+        &self,
+        recount: Recount,
+        finish: impl Fn(MutexGuard<'_, Table<W>>, Recount) -> Vec<T>,
+    ) -> Vec<T> {
         let mut parts: Vec<Recount> = self.shards.iter().map(|_| Recount::default()).collect();
         recount.split(&mut parts, |key| self.shard_number(key));
-        self.shards
-            .iter()
-            .zip(parts)
-            .flat_map(|(shard, part)| shard.lock().finish_recount(part))
-            .collect()
+        let shards = self.shards.iter().zip(parts);
+        shards.flat_map(|(shard, part)| finish(shard.lock(), part)).collect()
     }
 
     /// As [`Table::repair`].

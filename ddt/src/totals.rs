@@ -34,12 +34,6 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// A block's references go from `before` to `after`; 0 is "not stored".
-    pub(crate) fn change(&mut self, key: &Key, before: u64, after: u64) {
-        self.remove(key, before);
-        self.add(key, after);
-    }
-
     fn add(&mut self, key: &Key, references: u64) {
         if references > 0 {
             let (lsize, psize) = (key.lsize_bytes(), key.psize_bytes());
@@ -76,6 +70,40 @@ impl Totals {
         self.psize_bytes += other.psize_bytes;
         self.referenced_lsize_bytes += other.referenced_lsize_bytes;
         self.referenced_psize_bytes += other.referenced_psize_bytes;
+    }
+}
+
+/// The two storage classes (spec 6.2): blocks that one pointer leads to, and blocks that several
+/// share. A block moves from one to the other as its references do.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Classes {
+    /// Blocks with one reference.
+    pub unique: Totals,
+    /// Blocks with more.
+    pub duplicate: Totals,
+}
+
+impl Classes {
+    /// A block's references go from `before` to `after`; 0 is "not stored".
+    pub(crate) fn change(&mut self, key: &Key, before: u64, after: u64) {
+        self.of(before).remove(key, before);
+        self.of(after).add(key, after);
+    }
+
+    fn of(&mut self, references: u64) -> &mut Totals {
+        if references == 1 { &mut self.unique } else { &mut self.duplicate }
+    }
+
+    /// Both together.
+    pub fn totals(&self) -> Totals {
+        let mut sum = self.unique;
+        sum.merge(&self.duplicate);
+        sum
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.unique.merge(&other.unique);
+        self.duplicate.merge(&other.duplicate);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ddt::{
-    Copies, Decision, FreeOutcome, Histogram, Key, LeadToken, LivePointer, Phys, Recount,
+    Copies, Decision, FreeOutcome, Histogram, Identity, Key, LeadToken, LivePointer, Phys, Recount,
     StoredBlock, Table, Totals,
 };
 use proptest::prelude::*;
@@ -19,6 +19,8 @@ enum Op {
     FreeUnknown { key: u8, birth: u64 },
     Claim { key: u8, copies: Copies, addresses: u8, count: u32 },
     ClaimKnown { which: prop::sample::Index, count: u32 },
+    Hold { which: prop::sample::Index },
+    HoldUnknown { key: u8, birth: u64 },
     BeginRecount,
     FinishRecount,
 }
@@ -38,7 +40,10 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => (0u8..6, 1u64..5).prop_map(|(key, birth)| Op::FreeUnknown { key, birth }),
         1 => (0u8..6, any_copies(), 1u8..=3, 0u32..4)
             .prop_map(|(key, copies, addresses, count)| Op::Claim { key, copies, addresses, count }),
-        1 => (which, 0u32..4).prop_map(|(which, count)| Op::ClaimKnown { which, count }),
+        1 => (which.clone(), 0u32..4)
+            .prop_map(|(which, count)| Op::ClaimKnown { which, count }),
+        1 => which.prop_map(|which| Op::Hold { which }),
+        1 => (0u8..6, 1u64..5).prop_map(|(key, birth)| Op::HoldUnknown { key, birth }),
         1 => Just(Op::BeginRecount),
         1 => Just(Op::FinishRecount),
     ]
@@ -197,6 +202,18 @@ fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
                 model.add(block.key, block.copies, block.phys, count as usize);
                 prop_assert_eq!(references, block.references + u64::from(count));
             }
+            Op::Hold { which } => {
+                if model.live.is_empty() {
+                    continue;
+                }
+                let LivePointer { key, copies, phys } = model.live[which.index(model.live.len())];
+                prop_assert_eq!(table.hold(&key, phys.identity()), Some(phys));
+                model.add(key, copies, phys, 1);
+            }
+            Op::HoldUnknown { key: n, birth } => {
+                let identity = Identity { dva0: [1, model.next_birth], birth_txg: birth };
+                prop_assert_eq!(table.hold(&key(n), identity), None);
+            }
             Op::BeginRecount => {
                 let mut begun = table.begin_recount();
                 begun.extend(model.live.iter().copied());
@@ -227,6 +244,8 @@ fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
         prop_assert_eq!(table.len(), keys.len());
         let histogram: Histogram = table.iter().collect();
         prop_assert_eq!(histogram.totals(), table.totals());
+        prop_assert_eq!(histogram.unique(), table.classes().unique);
+        prop_assert_eq!(histogram.duplicate(), table.classes().duplicate);
     }
     prop_assert_eq!(table.verify(model.live.iter().copied()), vec![]);
 
@@ -242,6 +261,50 @@ fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
     prop_assert!(table.is_empty());
     prop_assert_eq!(table.totals(), Totals::default());
     Ok(())
+}
+
+/// Many keys come and go; each is found as long as it is there, and only then.
+fn run_map(batches: Vec<(bool, u16)>) -> Result<(), TestCaseError> {
+    let mut table = Table::<()>::new();
+    let mut there: Vec<(Key, Phys)> = Vec::new();
+    let (mut next, mut random) = (0_u64, 1_u64);
+    for (grow, count) in batches {
+        for _ in 0..count {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if grow {
+                next += 1;
+                // The words a weak checksum would give: near each other.
+                let key = Key::new([next, 0, next >> 3, 0], 4096, 4096, 2, false).unwrap();
+                let phys = Phys::new([[1, next], [0, 0], [0, 0]], 1).unwrap();
+                prop_assert_eq!(table.add_references(&key, Copies::One, phys, 1).unwrap(), 1);
+                there.push((key, phys));
+            } else if !there.is_empty() {
+                let (key, phys) = there.swap_remove((random >> 33) as usize % there.len());
+                let identity = phys.identity();
+                let outcome = table.free(&key, identity.dva0, identity.birth_txg);
+                prop_assert_eq!(outcome, FreeOutcome::LastReference { phys });
+                prop_assert_eq!(table.references(&key, identity), None);
+            }
+        }
+        prop_assert_eq!(table.len(), there.len());
+        for (key, phys) in &there {
+            prop_assert_eq!(table.references(key, phys.identity()), Some(1));
+        }
+    }
+    let blocks: BTreeSet<Key> = table.iter().map(|block| block.key).collect();
+    prop_assert_eq!(blocks, there.into_iter().map(|(key, _)| key).collect::<BTreeSet<_>>());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn many_keys_behave_as_a_map(
+        batches in proptest::collection::vec((any::<bool>(), 0u16..700), 1..12),
+    ) {
+        run_map(batches)?;
+    }
 }
 
 proptest! {

@@ -450,6 +450,11 @@ impl Zio {
         self.transforms.push(Transform { saved, size_bytes: self.size_bytes, undo });
     }
 
+    /// The data of a write as the client gave it, below all transforms.
+    pub fn original_data(&self) -> &Data {
+        self.transforms.first().map_or(&self.data, |transform| &transform.saved)
+    }
+
     /// Undoes all transforms, last first. Once there is an error nothing is
     /// computed any more: there is no data to give.
     pub fn pop_transforms(&mut self) {

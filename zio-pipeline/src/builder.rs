@@ -20,6 +20,7 @@ use crate::crypt::Keys;
 #[cfg(feature = "crypt")]
 use crate::crypt::{DatasetKeys, Entropy};
 use crate::deadman::{self, Deadman};
+use crate::dedup::DedupConfig;
 use crate::events::{Event, Events};
 use crate::inject::Injections;
 use crate::leaf::{Leaf, LeafPlace, LeafSpace};
@@ -154,6 +155,7 @@ pub struct Builder {
     listener: Option<Box<dyn Fn(&Event) + Send + Sync>>,
     injections: Option<Injections>,
     keys: Keys,
+    pub(crate) dedup: DedupConfig,
 }
 
 impl Builder {
@@ -178,6 +180,7 @@ impl Builder {
             listener: None,
             injections: None,
             keys: Keys::default(),
+            dedup: DedupConfig::default(),
         }
     }
 
@@ -422,6 +425,7 @@ impl Builder {
             &self.salt,
             self.txg,
             self.keys,
+            self.dedup,
             self.large_gang_headers,
             self.fail_mode,
             events,

@@ -59,7 +59,10 @@
 //! bad ones are written anew from the good one before the read ends
 //! ([`healed`](Pipeline::healed) counts them); [`every_copy`](Read::every_copy) looks for
 //! them where a plain read would not. Repair believes the pointer: read with
-//! [`repair(false)`](Read::repair) by one that may itself be damaged.
+//! [`repair(false)`](Read::repair) by one that may itself be damaged. Of a block shared by a strong
+//! checksum, others of the same contents (written with another number of copies, or
+//! [extra ones](Builder::dedup_ditto)) are read when its own copies fail, and these are written anew;
+//! those of a gang stay as they are.
 //!
 //! A gang, a block in pieces, has all its headers read before its pieces are; the whole is
 //! verified once more. An encrypted block is verified and healed as it is stored, and
@@ -70,7 +73,9 @@
 //! WRITE_COMPRESS decides the form: a hole (zeros take no space), embedded in the
 //! pointer (112 bytes or less), compressed where an eighth is saved, or as it is. ENCRYPT, for
 //! those who [ask](Write::encrypt). CHECKSUM_GENERATE; for dedup, DDT_WRITE asks the table: share what is stored,
-//! wait for a twin in flight, or lead. DVA_THROTTLE keeps allocation from running far
+//! wait for a twin in flight, or lead. Where a checksum is too weak to tell blocks apart, or the writer
+//! [does not believe it](Write::dedup_verify), the bytes are compared first; a block that differs starts
+//! over with SHA-256, or stands by itself. DVA_THROTTLE keeps allocation from running far
 //! ahead of the devices, DVA_ALLOCATE finds a place for each copy, or for each piece of it
 //! where no extent is long enough. READY: the pointer
 //! is final ([`on_ready`](Write::on_ready)). Then one child per copy writes. All
@@ -201,6 +206,7 @@ pub use checksum::Algorithm as Checksum;
 #[cfg(feature = "crypt")]
 pub use crypt::DatasetKeys;
 pub use deadman::{Deadman, Overdue};
+pub use dedup::{DedupDiscrepancy, DedupRepair, DedupStats};
 pub use events::{ChecksumReport, Damage, EVENTS_PER_SECOND_MAX, Event, EventCount, EventKind};
 pub use heal::Healed;
 pub use outage::LeafErrors;

@@ -208,12 +208,12 @@ impl Pipeline {
         Ok(Physical::new(self, vdev, found.ok_or_else(none)?))
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     // -- Pointers and transaction groups. --
@@ -252,11 +252,6 @@ impl Pipeline {
     /// Bytes allocated, freed ones that are still kept back included.
     pub fn allocated_bytes(&self) -> u64 {
         self.shared.allocator.allocated_bytes()
-    }
-
-    /// References held by the dedup table; each live pointer with the dedup bit is one.
-    pub fn dedup_references(&self) -> u64 {
-        self.shared.dedup.references()
     }
 
     /// Requests started, or made, and not finished.

@@ -36,12 +36,16 @@ pub(crate) fn check(props: &WriteProps) -> Result<(), Error> {
         return Ok(());
     }
     match Algorithm::from_id(props.checksum) {
-        Ok(algorithm) if algorithm.flags().contains(ChecksumFlags::DEDUP) => Ok(()),
-        Ok(weak) => Err(invalid(format!(
-            "dedup with {weak}, which is too weak to take equal sums for equal blocks"
-        ))),
+        Ok(algorithm) if names_blocks(algorithm) => Ok(()),
+        Ok(none) => Err(invalid(format!("dedup with {none}, which tells no block from another"))),
         Err(error) => Err(Error::because(ErrorKind::Unsupported, error)),
     }
+}
+
+/// Can blocks be found by this checksum?
+pub(crate) fn names_blocks(algorithm: Algorithm) -> bool {
+    let is_none = matches!(algorithm, Algorithm::Off | Algorithm::NoParity);
+    !is_none && !algorithm.flags().contains(ChecksumFlags::EMBEDDED)
 }
 
 fn invalid(what: String) -> Error {
@@ -129,11 +133,27 @@ impl Write {
         })
     }
 
-    /// Share the block with equal ones that were written with dedup. Wants a
-    /// dedup-strong checksum ([`Algorithm::Sha256`], [`Algorithm::Blake3`] …).
+    /// Share the block with equal ones that were written with dedup.
+    ///
+    /// Equal checksums are taken for equal blocks where the checksum is strong enough for that
+    /// ([`Algorithm::Sha256`], [`Algorithm::Blake3`] …); with any other one the bytes are
+    /// [compared](Self::dedup_verify).
     pub fn dedup(self, dedup: bool) -> Self {
         self.with(|zio| {
             zio.props.dedup = dedup;
+            Ok(())
+        })
+    }
+
+    /// Before the block is shared, compare its bytes with those of the stored one. That costs a read
+    /// for each block that is shared. Always done where the checksum is not strong enough for dedup.
+    ///
+    /// A block that turns out to be another one with the same checksum is written with SHA-256, or,
+    /// if its checksum was a strong one already, without dedup. So is a block whose stored twin
+    /// cannot be read.
+    pub fn dedup_verify(self, verify: bool) -> Self {
+        self.with(|zio| {
+            zio.props.dedup_verify = verify;
             Ok(())
         })
     }

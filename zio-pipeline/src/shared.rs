@@ -10,7 +10,7 @@ use zio_core::bp::{GANG_HEADER_BYTES, PoolShape};
 use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, WriteProps, Zio};
 
 use crate::crypt::Keys;
-use crate::dedup::Dedup;
+use crate::dedup::{Dedup, DedupConfig};
 use crate::events::Events;
 use crate::heal::Heal;
 use crate::leaf::Leaf;
@@ -41,6 +41,7 @@ impl Shared {
         salt: &Salt,
         txg: Txg,
         keys: Keys,
+        dedup: DedupConfig,
         large_gang_headers: bool,
         fail_mode: FailMode,
         events: Arc<Events>,
@@ -49,7 +50,7 @@ impl Shared {
             vdevs,
             throttle: Throttle::new(Arc::clone(&allocator)),
             allocator,
-            dedup: Dedup::new(),
+            dedup: Dedup::new(dedup),
             checksums: Checksums::new(salt),
             heal: Heal::default(),
             keys,

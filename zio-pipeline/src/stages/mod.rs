@@ -38,7 +38,7 @@ pub(crate) fn all(shared: &Arc<Shared>) -> Vec<Arc<dyn Stage>> {
         Arc::new(checksum::Generate::new(s())),
         Arc::new(nop_write::NopWrite),
         Arc::new(dedup::DdtReadStart),
-        Arc::new(dedup::DdtReadDone),
+        Arc::new(dedup::DdtReadDone::new(s())),
         Arc::new(dedup::DdtWrite::new(s())),
         Arc::new(dedup::DdtFree::new(s())),
         Arc::new(gang::GangAssemble::new(s())),

@@ -141,6 +141,11 @@ impl Gated {
         }
     }
 
+    /// Lets no write through from now on.
+    pub(crate) fn shut(&self) {
+        self.gate.lock().open = false;
+    }
+
     /// Lets all writes through from now on.
     pub(crate) fn open(&self) {
         let waiting = {

@@ -109,6 +109,38 @@ fn when_all_leaders_fail_all_writers_hear_of_it() {
     dedup(&pipeline, &noise(3, 8192)).wait().unwrap();
 }
 
+/// H10: the table is locked by nobody who waits for a device.
+#[test]
+fn hits_do_not_wait_for_misses() {
+    let (pipeline, disk) = gated();
+    disk.open();
+    let known: Vec<_> = (0..8).map(|seed| noise(seed, 8192)).collect();
+    for bytes in &known {
+        dedup(&pipeline, bytes).wait().unwrap();
+    }
+    disk.shut();
+    let misses: Vec<_> =
+        (100..164).map(|seed| dedup(&pipeline, &noise(seed, 8192)).start().unwrap()).collect();
+    disk.wait_for_write();
+    std::thread::scope(|scope| {
+        for writer in 0..16 {
+            let (pipeline, known) = (&pipeline, &known);
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let hit = dedup(pipeline, &known[(writer + n) % known.len()]);
+                    pipeline.free(&hit.wait().unwrap()).wait().unwrap();
+                }
+            });
+        }
+    });
+    assert!(misses.iter().all(|miss| !miss.is_finished()));
+    disk.open();
+    for miss in misses {
+        miss.wait().unwrap();
+    }
+    assert_eq!(pipeline.dedup_references(), 8 + 64);
+}
+
 #[test]
 fn equal_blocks_share_and_different_ones_do_not() {
     let pipeline = on_memory(64 * MIB);

@@ -35,7 +35,7 @@ impl Fragmented {
         self.builder(ashift).build().unwrap()
     }
 
-    fn builder(&self, ashift: u32) -> zio_pipeline::Builder {
+    pub(crate) fn builder(&self, ashift: u32) -> zio_pipeline::Builder {
         self.sim.builder().ashift(ashift).allocator(Arc::clone(&self.space) as Arc<dyn Allocator>)
     }
 }

@@ -11,6 +11,9 @@ mod copies;
 #[cfg(feature = "crypt")]
 mod crypt;
 mod dedup;
+mod dedup_repair;
+mod dedup_table;
+mod dedup_verify;
 mod events;
 mod faults;
 mod forged;

@@ -12,6 +12,7 @@ use zio_pipeline::{
 };
 
 use crate::common::{MIB, Sim, compressible, noise};
+use crate::dedup_verify::colliding;
 use crate::gangs::Fragmented;
 
 /// Runs one request to its end.
@@ -52,6 +53,28 @@ fn dedup(pipeline: &Pipeline, bytes: &[u8]) -> Write {
     pipeline.write(bytes).checksum(Checksum::Sha256).dedup(true)
 }
 
+/// Blocks whose checksum is that of another one.
+fn collisions(table: &mut Table, sim: &Sim, pipeline: &Pipeline) {
+    let weak = |variant| {
+        let bytes = colliding(7, variant, 8192);
+        pipeline.write(bytes).checksum(Checksum::Fletcher2).dedup(true)
+    };
+    let first = weak(0).wait().unwrap();
+    let (stages, same) = table.row("write, dedup, weak, same", pipeline, weak(0));
+    assert_eq!(stages, Stages::DDT_WRITE_PIPELINE);
+    let (stages, other) = table.row("write, dedup, weak, another", pipeline, weak(1));
+    assert_eq!(stages, Stages::DDT_WRITE_PIPELINE);
+
+    let strong = || dedup(pipeline, &noise(8, 8192)).dedup_verify(true);
+    let lost = strong().wait().unwrap();
+    sim.corrupt(&lost, 0);
+    let (stages, alone) = table.row("write, dedup, strong, another", pipeline, strong());
+    assert_eq!(stages, Stages::WRITE | Stages::DDT_WRITE);
+    for bp in [first, same, other, lost, alone] {
+        pipeline.free(&bp).wait().unwrap();
+    }
+}
+
 #[test]
 fn traces_are_golden() {
     let sim = Sim::new(1, 2);
@@ -82,9 +105,10 @@ fn traces_are_golden() {
         table.row("write, dedup, again", &pipeline, dedup(&pipeline, &noise(2, 8192)));
     assert_eq!(stages, Stages::DDT_WRITE_PIPELINE);
     assert!(lead.same_block(&share));
-    let weak = pipeline.write(noise(2, 8192)).dedup(true);
-    let (stages, _) = table.row("write, dedup, weak checksum", &pipeline, weak);
+    let none = pipeline.write(noise(2, 8192)).checksum(Checksum::Off).dedup(true);
+    let (stages, _) = table.row("write, dedup, no checksum", &pipeline, none);
     assert_eq!(stages, Stages::INTERLOCK | Stages::WRITE_BP_INIT);
+    collisions(&mut table, &sim, &pipeline);
     assert!(head.contains(Stages::WRITE_BP_INIT));
 
     replacing(&mut table, &pipeline, &plain);

@@ -1,6 +1,7 @@
 //! The rows, one file for each kind of work.
 
 mod checksum;
+mod dedup;
 mod fairness;
 mod handover;
 mod memory;
@@ -25,10 +26,11 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 11] = [
+    let of_files: [&[&str]; 13] = [
         &reads::NAMES,
         &writes::NAMES,
         &scheduled::NAMES,
+        &[dedup::WRITES],
         &[memory::NAME],
         &handover::NAMES,
         &checksum::NAMES,
@@ -36,6 +38,7 @@ pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         &queue::NAMES,
         &space::NAMES,
         &taskq::NAMES,
+        &dedup::NAMES,
         &fairness::NAMES,
     ];
     of_files.concat()
@@ -79,7 +82,8 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<(Vec<Row>, Option<Facts>)> {
     let mut bench = Bench { plan, names, progress, rows: Vec::new() };
-    let on_disk = [reads::NAMES.as_slice(), &writes::NAMES, &scheduled::NAMES].concat();
+    let on_disk =
+        [reads::NAMES.as_slice(), &writes::NAMES, &scheduled::NAMES, &[dedup::WRITES]].concat();
     let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
         true => Some(Target::prepare(plan, device, progress)?),
         false => None,
@@ -89,6 +93,7 @@ pub(super) fn run(
         reads::run(&mut bench, target)?;
         writes::run(&mut bench, target)?;
         scheduled::run(&mut bench, target)?;
+        dedup::run_writes(&mut bench, target)?;
     }
     memory::run(&mut bench)?;
     handover::run(&mut bench)?;
@@ -97,6 +102,7 @@ pub(super) fn run(
     queue::run(&mut bench)?;
     space::run(&mut bench)?;
     taskq::run(&mut bench)?;
+    dedup::run(&mut bench)?;
     fairness::run(&mut bench)?;
     Ok((bench.rows, target.map(|target| target.facts().clone())))
 }

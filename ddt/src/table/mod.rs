@@ -1,36 +1,27 @@
 //! The table.
 
+mod ditto;
+mod entry;
+mod recount;
+
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
 use slab::Slab;
-use smallvec::SmallVec;
 
+pub use self::ditto::DITTO_REFERENCES_MIN;
+pub(crate) use self::entry::Slot;
+use self::entry::{Stored, Wide};
 use crate::answer::{Completed, Decision, FreeOutcome, TableFull};
 use crate::entries::Entries;
 use crate::flight::{Abandoned, Flight, ForeignToken, LeadToken, Waiters};
 use crate::key::Key;
 use crate::phys::{Copies, Dva, Identity, Phys};
+use crate::quota::Quota;
 use crate::record::{Body, REFERENCES_MAX};
-use crate::recount::{Changes, Discrepancy, LivePointer, Recount, Repair, compare};
-use crate::totals::{StoredBlock, Totals};
-
-/// One stored block of a wide entry.
-#[derive(Clone, Copy)]
-struct Stored {
-    phys: Phys,
-    references: u64,
-    copies: Copies,
-}
-
-/// What does not fit a record: a write in flight, several stored blocks, several addresses.
-#[derive(Default)]
-struct Wide {
-    stored: SmallVec<[Stored; 1]>,
-    /// By copies.
-    flights: [Option<u32>; 3],
-}
+use crate::recount::Changes;
+use crate::totals::{Classes, StoredBlock, Totals};
 
 /// The deduplication table of one checksum function, as a state machine.
 ///
@@ -40,12 +31,14 @@ pub struct Table<W> {
     entries: Entries,
     wides: Slab<Wide>,
     flights: Slab<Flight<W>>,
-    totals: Totals,
+    classes: Classes,
     /// Present while a recount runs.
     changes: Option<Changes>,
     abandoned: Arc<Abandoned>,
     orphans: Vec<W>,
-    entries_max: usize,
+    quota: Quota,
+    /// From so many on an entry is to have extra copies.
+    ditto_references: Option<u64>,
 }
 
 impl<W> Default for Table<W> {
@@ -57,20 +50,21 @@ impl<W> Default for Table<W> {
 impl<W> Table<W> {
     /// An empty table that may grow to 2^32 − 1 entries.
     pub fn new() -> Self {
-        Self::with_entries_max(u32::MAX as usize)
+        Self::with_quota(Quota::unlimited())
     }
 
-    /// An empty table in which writers create no more than `entries_max` entries.
-    pub fn with_entries_max(entries_max: usize) -> Self {
+    /// An empty table in which writers create entries as long as the quota admits them.
+    pub fn with_quota(quota: Quota) -> Self {
         Self {
             entries: Entries::new(),
             wides: Slab::new(),
             flights: Slab::new(),
-            totals: Totals::default(),
+            classes: Classes::default(),
             changes: None,
             abandoned: Arc::default(),
             orphans: Vec::new(),
-            entries_max: entries_max.min(u32::MAX as usize),
+            quota,
+            ditto_references: None,
         }
     }
 
@@ -89,7 +83,7 @@ impl<W> Table<W> {
                 }
                 body => self.widen(at, &body),
             },
-            None if self.entries.len() >= self.entries_max => return Decision::Full { waiter },
+            None if !self.quota.admit() => return Decision::Full { waiter },
             None => match self.insert_wide(key) {
                 Some((_, wide)) => wide,
                 None => return Decision::Full { waiter },
@@ -104,12 +98,12 @@ impl<W> Table<W> {
             self.account(key, phys.identity(), before, before + 1);
             return Decision::Share { phys, waiter };
         }
-        let in_flight = &mut entry.flights[copies.index()];
+        let in_flight = &mut entry.flights[Slot::Of(copies).index()];
         if let Some(flight) = *in_flight {
             self.flights[flight as usize].waiters.push(waiter);
             return Decision::Wait;
         }
-        let flight = Flight { key: *key, copies, waiters: Waiters::new() };
+        let flight = Flight { key: *key, slot: Slot::Of(copies), waiters: Waiters::new() };
         // Fewer flights than entries: the number fits.
         let flight = self.flights.insert(flight) as u32;
         *in_flight = Some(flight);
@@ -124,7 +118,8 @@ impl<W> Table<W> {
     ///
     /// [`ForeignToken`] if the token is another table's.
     pub fn complete(&mut self, token: LeadToken, phys: Phys) -> Result<Completed<W>, ForeignToken> {
-        let Flight { key, copies, waiters } = self.land(token)?;
+        let copies = token.copies();
+        let Flight { key, waiters, .. } = self.land(token)?;
         let change = 1 + waiters.len() as u64;
         let references = match self.entries.find(&key) {
             Some(at) => self.add_stored(at, &key, copies, phys, change),
@@ -159,7 +154,7 @@ impl<W> Table<W> {
                     let body = Body::Plain { phys, references: references - 1 };
                     self.entries.set_body(at, &body);
                 } else {
-                    self.entries.remove(at);
+                    self.remove_entry(at);
                 }
                 (phys, references)
             }
@@ -206,12 +201,25 @@ impl<W> Table<W> {
         }
         let at = match self.entries.find(key) {
             Some(at) => at,
-            None => match self.insert_wide(key) {
-                Some((at, _)) => at,
-                None => return Err(TableFull { entries: self.entries.len() }),
-            },
+            None => {
+                self.quota.count();
+                match self.insert_wide(key) {
+                    Some((at, _)) => at,
+                    None => return Err(TableFull { entries: self.entries.len() }),
+                }
+            }
         };
         Ok(self.add_stored(at, key, copies, phys, u64::from(count)))
+    }
+
+    /// Counts one more reference to a block, if it is still stored: who does this may read the block
+    /// as long as he likes, and gives the reference back by [`free`](Self::free). Returns where all
+    /// of it is.
+    pub fn hold(&mut self, key: &Key, identity: Identity) -> Option<Phys> {
+        let phys = self.blocks(key).find(|block| block.phys.identity() == identity)?.phys;
+        let at = self.entries.find(key)?;
+        self.add_stored(at, key, Copies::One, phys, 1);
+        Some(phys)
     }
 
     /// References of one stored block, `None` if the table does not know it.
@@ -236,7 +244,12 @@ impl<W> Table<W> {
 
     /// Sums over all stored blocks.
     pub fn totals(&self) -> Totals {
-        self.totals
+        self.classes.totals()
+    }
+
+    /// Sums over the unique blocks and over the duplicate ones.
+    pub fn classes(&self) -> Classes {
+        self.classes
     }
 
     /// Number of keys known, with those in flight.
@@ -267,137 +280,6 @@ impl<W> Table<W> {
         mem::take(&mut self.orphans)
     }
 
-    /// Compares the references with the pointers that really exist. Nothing may change meanwhile;
-    /// see [`begin_recount`](Self::begin_recount) for a table in use.
-    pub fn verify(&self, live: impl IntoIterator<Item = LivePointer>) -> Vec<Discrepancy> {
-        let mut recount = Recount::default();
-        recount.extend(live);
-        compare(self.iter(), recount, &Changes::default())
-    }
-
-    /// Starts an online verification: the pointers to be counted are those that exist now, for
-    /// instance those of a snapshot. The table stays in use, and notes what changes; that costs
-    /// memory for each block touched, until [`finish_recount`](Self::finish_recount). A recount
-    /// already running is forgotten.
-    pub fn begin_recount(&mut self) -> Recount {
-        self.changes = Some(Changes::default());
-        Recount::default()
-    }
-
-    /// Ends an online verification and returns what does not agree.
-    pub fn finish_recount(&mut self, recount: Recount) -> Vec<Discrepancy> {
-        let changes = self.changes.take().unwrap_or_default();
-        compare(self.iter(), recount, &changes)
-    }
-
-    /// Mends a discrepancy to the safe side: missing references are added, a surplus stays. A block
-    /// can thereby be kept too long, never freed too early.
-    pub fn repair(&mut self, discrepancy: &Discrepancy) -> Repair {
-        let StoredBlock { key, copies, phys, .. } = discrepancy.block;
-        let mut missing = discrepancy.missing();
-        if missing == 0 {
-            return Repair::LeftToLeak(discrepancy.surplus());
-        }
-        let mut references = 0;
-        while missing > 0 {
-            let step = u32::try_from(missing).unwrap_or(u32::MAX);
-            match self.add_references(&key, copies, phys, step) {
-                Ok(now) => references = now,
-                Err(TableFull { .. }) => return Repair::TableFull,
-            }
-            missing -= u64::from(step);
-        }
-        Repair::Raised(references)
-    }
-
-    // ----- entries of either shape -----
-
-    fn blocks_of(&self, key: Key, body: Body) -> impl Iterator<Item = StoredBlock> {
-        let (plain, wide): (_, &[Stored]) = match body {
-            Body::Plain { phys, references } => {
-                (Some(StoredBlock { key, copies: Copies::One, phys, references }), &[])
-            }
-            Body::Wide { wide } => (None, &self.wides[wide].stored),
-        };
-        plain.into_iter().chain(wide.iter().map(move |s| StoredBlock {
-            key,
-            copies: s.copies,
-            phys: s.phys,
-            references: s.references,
-        }))
-    }
-
-    /// A new entry with nothing in it: the caller fills it.
-    fn insert_wide(&mut self, key: &Key) -> Option<(u32, usize)> {
-        let wide = self.wides.insert(Wide::default());
-        let at = self.entries.insert(key, &Body::Wide { wide });
-        if at.is_none() {
-            self.wides.remove(wide);
-        }
-        at.map(|at| (at, wide))
-    }
-
-    /// Makes the entry wide, and returns the number of its wide part.
-    fn widen(&mut self, at: u32, body: &Body) -> usize {
-        match *body {
-            Body::Wide { wide } => wide,
-            Body::Plain { phys, references } => {
-                let mut entry = Wide::default();
-                entry.stored.push(Stored { phys, references, copies: Copies::One });
-                let wide = self.wides.insert(entry);
-                self.entries.set_body(at, &Body::Wide { wide });
-                wide
-            }
-        }
-    }
-
-    /// Gives a wide entry back if a record will do, or nothing at all.
-    fn narrow(&mut self, at: u32, wide: usize) {
-        let entry = &self.wides[wide];
-        if entry.flights.iter().any(Option::is_some) {
-            return;
-        }
-        match *entry.stored {
-            [] => self.entries.remove(at),
-            [Stored { phys, references, copies: Copies::One }]
-                if phys.has_one_address() && references <= REFERENCES_MAX =>
-            {
-                self.entries.set_body(at, &Body::Plain { phys, references });
-            }
-            _ => return,
-        }
-        self.wides.remove(wide);
-    }
-
-    /// Counts references to a stored block of the entry, new or known, and returns its sum.
-    fn add_stored(&mut self, at: u32, key: &Key, copies: Copies, phys: Phys, count: u64) -> u64 {
-        let body = self.entries.body(at);
-        let wide = self.widen(at, &body);
-        let stored = &mut self.wides[wide].stored;
-        let identity = phys.identity();
-        let (before, after) = match stored.iter_mut().find(|s| s.phys.identity() == identity) {
-            Some(known) => {
-                let before = known.references;
-                known.references += count;
-                (before, known.references)
-            }
-            None => {
-                stored.push(Stored { phys, references: count, copies });
-                (0, count)
-            }
-        };
-        self.narrow(at, wide);
-        self.account(key, identity, before, after);
-        after
-    }
-
-    fn account(&mut self, key: &Key, identity: Identity, before: u64, after: u64) {
-        self.totals.change(key, before, after);
-        if let Some(changes) = &mut self.changes {
-            *changes.entry((*key, identity)).or_default() += i128::from(after) - i128::from(before);
-        }
-    }
-
     // ----- flights -----
 
     /// Ends the flight of a token of ours. The entry is left as it is, without the flight.
@@ -410,19 +292,15 @@ impl<W> Table<W> {
 
     fn take_flight(&mut self, number: u32) -> Flight<W> {
         let flight = self.flights.remove(number as usize);
-        if let Some(at) = self.entries.find(&flight.key)
-            && let Body::Wide { wide } = self.entries.body(at)
-        {
-            self.wides[wide].flights[flight.copies.index()] = None;
+        if let Some((_, wide)) = self.find_wide(&flight.key) {
+            self.wides[wide].flights[flight.slot.index()] = None;
         }
         flight
     }
 
     /// Tidies an entry that lost its flight.
     fn settle(&mut self, key: &Key) {
-        if let Some(at) = self.entries.find(key)
-            && let Body::Wide { wide } = self.entries.body(at)
-        {
+        if let Some((at, wide)) = self.find_wide(key) {
             self.narrow(at, wide);
         }
     }
@@ -436,12 +314,19 @@ impl<W> Table<W> {
     }
 }
 
+impl<W> Drop for Table<W> {
+    fn drop(&mut self) {
+        // Others may share the quota.
+        self.quota.release(self.entries.len());
+    }
+}
+
 impl<W> fmt::Debug for Table<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table")
             .field("entries", &self.entries.len())
             .field("in_flight", &self.flights.len())
-            .field("totals", &self.totals)
+            .field("totals", &self.totals())
             .finish_non_exhaustive()
     }
 }
