@@ -181,6 +181,8 @@ pub struct Zio {
     pub tried: u64,
     /// Those of them that did not give the block.
     pub bad: u64,
+    /// Of a block in pieces: places that did not give their piece.
+    pub bad_inside: u32,
     /// Private state of a family of stages.
     pub attachment: Option<Box<dyn Any + Send>>,
 }
@@ -222,6 +224,7 @@ impl Zio {
             slot: 0,
             tried: 0,
             bad: 0,
+            bad_inside: 0,
             attachment: None,
         })
     }
@@ -286,6 +289,7 @@ impl Zio {
         self.slot = 0;
         self.tried = 0;
         self.bad = 0;
+        self.bad_inside = 0;
         self.attachment = None;
     }
 
@@ -347,6 +351,12 @@ impl Zio {
             offset_bytes: self.vdev.map(|_| self.offset_bytes),
             len_bytes: (self.size_bytes > 0).then_some(self.size_bytes as u64),
         }
+    }
+
+    /// Copies that a read met and that did not hold what they should, those of the pieces
+    /// of a gang included.
+    pub fn bad_copies(&self) -> u32 {
+        self.bad.count_ones() + self.bad_inside
     }
 
     /// Records an error with this zio's place; a worse one already there stays.

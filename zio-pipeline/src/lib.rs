@@ -124,7 +124,7 @@
 //!
 //! * Parity: a vdev is a device, or a mirror.
 //! * Remember what a leaf of a mirror has missed: a write must reach every leaf, or fails.
-//! * Write over a block in place, or notice that a new one equals the old.
+//! * Write over a block in place (but [log blocks](Pipeline::write_log)), or notice that a new one equals the old.
 //! * Write what is compressed or encrypted already, as a receiver of raw blocks would;
 //!   reading [raw](Read::raw) it does.
 //! * Encrypted log blocks and dnodes, of which parts stay in plain: they are refused by name. MACs
@@ -145,6 +145,7 @@ mod crypt;
 mod dedup;
 mod heal;
 mod leaf;
+mod log_block;
 mod pending;
 mod physical;
 mod pipeline;
@@ -160,6 +161,7 @@ pub use checksum::Algorithm as Checksum;
 #[cfg(feature = "crypt")]
 pub use crypt::DatasetKeys;
 pub use heal::Healed;
+pub use log_block::LogSeed;
 pub use pending::{Awaited, Outcome, Pending, Started};
 pub use physical::Physical;
 pub use pipeline::{IntoData, Pipeline, Root};

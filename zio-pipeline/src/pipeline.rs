@@ -207,6 +207,10 @@ impl Pipeline {
         &self.engine
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     // -- Pointers and transaction groups. --
 
     /// A pointer from outside, checked against this pipeline's devices.

@@ -66,6 +66,7 @@ impl Stage for DdtReadDone {
                 None => zio.data = child.take_data(),
                 Some(error) => zio.fail(error),
             }
+            zio.bad_inside += child.get().bad_copies();
         }
         Some(zio)
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use zio_core::{Done, IssueAsync, Ready, Stage};
 
-pub(crate) use space::overlapping;
+pub(crate) use space::{allocate, overlapping};
 pub(crate) use throttle::Throttle;
 pub(crate) use vdev_io::vdev_child;
 

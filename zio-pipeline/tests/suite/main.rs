@@ -13,6 +13,7 @@ mod forged;
 mod gangs;
 mod groups;
 mod handover;
+mod log_block;
 mod mirrors;
 mod physical;
 mod random;
