@@ -1,0 +1,7 @@
+//! Scrub and log on simulated machines, and on files.
+
+mod common;
+mod scrub;
+mod scrub_control;
+mod scrub_crash;
+mod txg_ranges;
