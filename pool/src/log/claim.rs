@@ -46,7 +46,9 @@ pub enum ClaimError {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum End {
-    /// The next block does not verify: it was never written, or not whole. That is how a chain ends.
+    /// The next block does not verify: it was never written, or not whole. That is how a chain
+    /// ends. On a mirror without some of its leaves: none of those that are there has it, as each of
+    /// them would if it had been acknowledged.
     NotWritten(Error),
     /// The next pointer is none of this chain's, in this pool.
     NoPointer,
