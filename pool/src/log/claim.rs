@@ -15,7 +15,7 @@ use super::writer::free_all;
 pub enum ClaimError {
     /// The head is no pointer to a log block.
     #[error("{0} is not the head of a log")]
-    Head(BlockPointer),
+    Head(Box<BlockPointer>),
     /// A block cannot be read, which is not the same as the end: its device may come back.
     #[error("block {sequence} of the log cannot be read")]
     Unreadable {
@@ -117,7 +117,7 @@ impl Claimed {
         claim_txg: Txg,
         mut on_record: impl FnMut(&Record) -> Result<(), Error>,
     ) -> Result<End, ClaimError> {
-        let mut seed = LogSeed::of(head).ok_or(ClaimError::Head(*head))?;
+        let mut seed = LogSeed::of(head).ok_or_else(|| ClaimError::Head(Box::new(*head)))?;
         let mut bp = *head;
         let mut last = 0;
         loop {

@@ -290,10 +290,11 @@ impl<'a, S: Source> Scrub<'a, S> {
         let has_block = !bp.is_hole() && !bp.is_embedded();
         let in_time = born <= self.checkpoint.txg_max;
         let visit = has_block && in_time && asked_for(born);
-        if visit && !(bp.is_dedup() && self.met.again(&bp)) {
-            if self.collecting.add(Waiting { bookmark, bp }) {
-                return;
-            }
+        if visit
+            && !(bp.is_dedup() && self.met.again(&bp))
+            && self.collecting.add(Waiting { bookmark, bp })
+        {
+            return;
         }
         let stats = &mut self.collecting.stats;
         let skipped = match (has_block, in_time, visit) {

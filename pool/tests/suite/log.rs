@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use pool::log::{AppendError, ClaimError, Claimed, Config, End, Log, NotDurable, Record};
 use vdev_sim::{Effect, Fault, Machine, OpKind, SimAllocator, SimAllocatorConfig, explore};
 use zio_core::{Allocator, VdevErrorKind};
-use zio_pipeline::{BlockPointer, Error, ErrorKind, Pipeline};
+use zio_pipeline::{BlockPointer, ByteOrder, Error, ErrorKind, LogSeed, Pipeline};
 
 use crate::common::{MIB, World, noise};
 
@@ -453,24 +453,36 @@ fn only_blocks_of_the_chain_and_of_its_time_are_followed() {
     assert!(matches!(Claimed::claim(&pipeline, &plain, 1), Err(ClaimError::Head(_))));
 }
 
+/// A word as this machine writes it.
+fn native(word: u64) -> [u8; 8] {
+    match ByteOrder::NATIVE {
+        ByteOrder::Little => word.to_le_bytes(),
+        ByteOrder::Big => word.to_be_bytes(),
+    }
+}
+
+/// What is wrong, and what stands where.
+type Case = (&'static str, u64, &'static [u64], u64, usize, usize);
+
 /// Blocks as somebody else would write them, who means no good.
 #[test]
 fn a_block_that_verifies_and_is_wrong_ends_the_chain() {
     let machine = Machine::new(13);
     let world = World::new(&machine, &[1]);
     let pipeline = world.pipeline();
-    let seed = |sequence| zio_pipeline::LogSeed { chain: CHAIN, objset: 3, sequence };
+    let seed = |sequence| LogSeed { chain: CHAIN, objset: 3, sequence };
     let place = |sequence| pipeline.allocate_log(4096, seed(sequence)).unwrap();
     let block = |next: &BlockPointer, used: u64, records: &[u64]| {
         let mut block = vec![0; 4096];
-        block[8..136].copy_from_slice(&next.to_bytes_in(zio_pipeline::ByteOrder::NATIVE));
-        block[136..144].copy_from_slice(&used.to_ne_bytes());
+        block[8..136].copy_from_slice(&next.to_bytes_in(ByteOrder::NATIVE));
+        block[136..144].copy_from_slice(&native(used));
         for (n, word) in records.iter().enumerate() {
-            block[184 + 8 * n..192 + 8 * n].copy_from_slice(&word.to_ne_bytes());
+            block[184 + 8 * n..192 + 8 * n].copy_from_slice(&native(*word));
         }
         block
     };
-    let cases: [(&str, u64, &[u64], u64, usize, usize); 6] = [
+    // Used bytes, words of records, number of the next block; records found, blocks claimed.
+    let cases: [Case; 6] = [
         ("a good record, and a next block of another number", 208, &[0, 5, 1], 3, 1, 1),
         ("a record longer than the block", 208, &[4000, 5, 1], 2, 0, 1),
         ("a record of all lengths there are", 208, &[u64::MAX, 5, 1], 2, 0, 1),

@@ -182,17 +182,15 @@ fn after_a_crash_anywhere_every_acknowledged_record_is_there_in_order_once() {
         let mut rng = Rng::new(machine.seed());
         let world = World::draw(machine, &mut rng);
         let mut history = History::default();
-        let mut chain = 0;
         // Birth of the store: nothing is lost here.
         {
             let pipeline = world.pipeline();
             Superblock { txg: 1, records: 0, head: BlockPointer::EMPTY }.store(&pipeline).unwrap();
         }
-        for _ in 0..12 {
+        for chain in 0..12 {
             // Half of the time the power fails during recovery.
             let within_ns = if rng.coin() { 400_000 } else { 6_000_000 };
             doom(&world, &mut rng, within_ns);
-            chain += 1;
             let pipeline = Arc::new(world.pipeline());
             let begin = |history: &mut History, rng: &mut Rng| {
                 let unread = || Error::msg(ErrorKind::DeviceGone, "no superblock");

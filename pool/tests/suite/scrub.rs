@@ -379,7 +379,7 @@ impl<I: Iterator<Item = Block<usize>>> Source for Slow<I> {
 
     fn next_block(&mut self) -> Found<usize> {
         self.1 += 1;
-        if self.1 % 6 == 0 { self.0.next_block() } else { Found::NotYet }
+        if self.1.is_multiple_of(6) { self.0.next_block() } else { Found::NotYet }
     }
 }
 

@@ -8,11 +8,19 @@ use crate::common::{MIB, Sim, noise, on_memory};
 
 const SEED: LogSeed = LogSeed { chain: [11, 12], objset: 5, sequence: 7 };
 
+/// A word as this machine writes it.
+fn native(word: u64) -> [u8; 8] {
+    match ByteOrder::NATIVE {
+        ByteOrder::Little => word.to_le_bytes(),
+        ByteOrder::Big => word.to_be_bytes(),
+    }
+}
+
 /// A block of 8 KiB with so many used bytes, which points at `next`.
 fn content(next: &BlockPointer, used_bytes: u64) -> Vec<u8> {
     let mut block = noise(used_bytes, 8192);
     block[8..136].copy_from_slice(&next.to_bytes_in(ByteOrder::NATIVE));
-    block[136..144].copy_from_slice(&used_bytes.to_ne_bytes());
+    block[136..144].copy_from_slice(&native(used_bytes));
     block
 }
 
