@@ -2,7 +2,7 @@
 
 use checksum::embedded::{LOG_COVER_BYTES, LOG_HEAD_BYTES};
 
-/// Commits whose sizes are remembered: as many as ZFS remembered at first, by eye.
+/// Commits whose sizes are remembered; by eye, and as many as in ZFS.
 const REMEMBERED: usize = 16;
 
 /// The sizes of the last commits: the next block is as long as the largest of them would have needed.

@@ -6,7 +6,7 @@ use crate::TxgRanges;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Memory for blocks that wait for their turn. 32 MiB hold some 90,000. The more, the longer
+    /// Memory for blocks that wait for their turn. 32 MiB hold some 100,000. The more, the longer
     /// the runs on the disk, and the rarer the checkpoints.
     pub collect_bytes_max: usize,
     /// Memory for remembering which shared blocks were met. 16 MiB hold some 130,000.

@@ -163,7 +163,8 @@ impl<'a, S: Source> Scrub<'a, S> {
     /// returns [`State::Working`], but in a callback, where waiting would wait for itself.
     pub fn run(&mut self) -> State {
         loop {
-            match self.step() {
+            // Waiting hands over what was started, in the same system call.
+            match self.go_on() {
                 State::Working if self.wait() => {}
                 over => return over,
             }
@@ -183,28 +184,32 @@ impl<'a, S: Source> Scrub<'a, S> {
     /// Takes the answers that are there, starts what there is room for, and returns. It
     /// drives no device: somebody who waits for something does, or [`wait`](Self::wait).
     pub fn step(&mut self) -> State {
+        let state = self.go_on();
+        self.answers.submit();
+        state
+    }
+
+    fn go_on(&mut self) -> State {
         while let Some((tag, finished)) = self.answers.try_next() {
             self.answered(tag, finished);
         }
         let wish = self.control.wish();
+        let mut starved = false;
         match wish {
             Wish::Run => {
-                let starved = self.collect();
+                starved = self.collect();
                 self.issue();
-                self.settle();
-                self.answers.submit();
-                return self.state(starved);
             }
             Wish::Pause => {}
             Wish::Cancel => self.give_up(),
         }
         self.settle();
-        self.answers.submit();
         match wish {
+            Wish::Run => self.state(starved),
             _ if !self.flights.is_empty() => State::Working,
             Wish::Cancel => State::Cancelled,
-            _ if self.is_done() => State::Done,
-            _ => State::Paused,
+            Wish::Pause if self.is_done() => State::Done,
+            Wish::Pause => State::Paused,
         }
     }
 

@@ -332,9 +332,10 @@ fn all_vdevs_are_read_at_once() {
     for _ in 0..10 {
         assert_eq!(scrub.step(), State::Working);
     }
-    // A block is its own zio and one for its copy.
-    assert_eq!(pipeline.live(), 3 * 4 * 2);
+    let live = pipeline.live();
     world.disks.iter().for_each(|disk| disk.release());
+    // A block is its own zio and one for its copy.
+    assert_eq!(live, 3 * 4 * 2);
     assert_eq!(scrub.run(), State::Done);
     assert_eq!(scrub.stats().blocks, 90);
 }
@@ -363,9 +364,10 @@ fn no_more_than_the_limit_is_under_way() {
         for _ in 0..5 {
             assert_eq!(scrub.step(), State::Working);
         }
-        // A block's own zio, and one for each leaf.
-        assert_eq!(pipeline.live(), 3 * expected);
+        let live = pipeline.live();
         world.disks.iter().for_each(|disk| disk.release());
+        // A block's own zio, and one for each leaf.
+        assert_eq!(live, 3 * expected);
         assert_eq!(scrub.run(), State::Done);
         assert_eq!(scrub.stats().blocks, 50);
     }
@@ -432,9 +434,9 @@ fn a_freed_block_is_forgotten_before_its_space_is_somebody_elses() {
     world.disks.iter().for_each(|disk| disk.hold());
     scrub.step();
     // The first one is being read, the others wait.
-    assert!(!scrub.forget(&blocks[0]));
-    assert!(scrub.forget(&blocks[5]));
+    let forgotten = [0, 5].map(|number: usize| scrub.forget(&blocks[number]));
     world.disks.iter().for_each(|disk| disk.release());
+    assert_eq!(forgotten, [false, true]);
     pipeline.free(&blocks[5]).wait().unwrap();
     let writes = (0..2000).map(|_| pipeline.write(noise(99, 65_536)).wait().unwrap());
     let new = writes.into_iter().find(|new| new.dva(0) == blocks[5].dva(0)).unwrap();

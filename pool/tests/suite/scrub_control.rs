@@ -1,10 +1,10 @@
 //! Pause, go on, cancel: states, not a kill (C17).
 
 use pool::scrub::{Config, Scrub, State};
-use vdev_sim::{Rng, explore};
+use vdev_sim::{Machine, Rng, explore};
 use zio_pipeline::Pipeline;
 
-use crate::common::World;
+use crate::common::{World, noise};
 use crate::scrub::{draw_config, listed, plant, write_blocks};
 
 #[test]
@@ -61,6 +61,34 @@ fn it_pauses_goes_on_and_is_cancelled_at_any_point() {
 }
 
 #[test]
+fn paused_or_cancelled_it_starts_nothing_more() {
+    for cancels in [false, true] {
+        let machine = Machine::new(1);
+        let world = World::new(&machine, &[1]);
+        let pipeline = world.pipeline();
+        let blocks: Vec<_> =
+            (0..40).map(|n| pipeline.write(noise(n, 8192)).wait().unwrap()).collect();
+        let mut config = Config::default();
+        config.in_flight_blocks_max = 5;
+        let mut scrub = Scrub::new(&pipeline, listed(&blocks), config);
+        let control = scrub.control();
+        assert_eq!(scrub.step(), State::Working);
+        if cancels {
+            control.cancel();
+        } else {
+            control.pause();
+        }
+        let over = scrub.run();
+        assert_eq!(over, if cancels { State::Cancelled } else { State::Paused });
+        assert_eq!((scrub.stats().blocks, pipeline.live()), (5, 0));
+        assert_eq!(scrub.checkpoint().position, None);
+        control.resume();
+        assert_eq!(scrub.run(), if cancels { State::Cancelled } else { State::Done });
+        assert_eq!(scrub.stats().blocks, if cancels { 5 } else { 40 });
+    }
+}
+
+#[test]
 fn a_scrub_on_files_is_paused_and_cancelled_from_another_thread() {
     let dir = tempfile::tempdir().unwrap();
     let pipeline = Pipeline::builder().create(dir.path().join("disk"), 64 << 20).build().unwrap();
@@ -89,7 +117,7 @@ fn a_scrub_on_files_is_paused_and_cancelled_from_another_thread() {
 
 #[test]
 fn inside_a_callback_it_does_not_wait_for_itself() {
-    let machine = vdev_sim::Machine::new(1);
+    let machine = Machine::new(1);
     let world = World::new(&machine, &[1]);
     let pipeline = std::sync::Arc::new(world.pipeline());
     let blocks = write_blocks(&pipeline, &mut Rng::new(1), 5);
