@@ -124,8 +124,12 @@ impl<P> Batch<P> {
     }
 
     /// Takes one block out for each vdev whose next one `admits` lets through.
-    pub(crate) fn take_round(&mut self, mut admits: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
-        let mut taken = Vec::new();
+    pub(crate) fn take_round(
+        &mut self,
+        taken: &mut Vec<Waiting>,
+        mut admits: impl FnMut(&Waiting) -> bool,
+    ) {
+        let before = taken.len();
         for blocks in self.by_vdev.values_mut() {
             if let Some(next) = blocks.first_entry()
                 && admits(next.get())
@@ -133,8 +137,7 @@ impl<P> Batch<P> {
                 taken.push(next.remove());
             }
         }
-        self.waiting -= taken.len();
-        taken
+        self.waiting -= taken.len() - before;
     }
 }
 
@@ -190,7 +193,8 @@ mod tests {
             prop_assert_eq!(batch.has_room(bytes - 1), model.is_empty());
             let mut came = Vec::new();
             while batch.has_waiting() {
-                let round = batch.take_round(|_| true);
+                let mut round = Vec::new();
+                batch.take_round(&mut round, |_| true);
                 let vdevs: Vec<_> = round.iter().map(|b| first_address(&b.bp).vdev()).collect();
                 prop_assert!(vdevs.windows(2).all(|two| two[0] < two[1]), "{:?}", vdevs);
                 came.extend(round.iter().map(|block| {

@@ -83,6 +83,8 @@ pub struct Scrub<'a, S: Source> {
     oldest: u64,
     budget: Budget,
     met: Met,
+    /// Memory for the blocks that are started together.
+    round: Vec<Waiting>,
 
     answers: Completions,
     flights: Slab<Flight>,
@@ -123,6 +125,7 @@ impl<'a, S: Source> Scrub<'a, S> {
             budget: Budget::new(&config),
             met: Met::new(config.shared_bytes_max),
             config,
+            round: Vec::new(),
             answers: pipeline.completions(),
             flights: Slab::new(),
             flushing: false,
@@ -322,19 +325,20 @@ impl<'a, S: Source> Scrub<'a, S> {
 
     /// Starts as many blocks as there is room for.
     fn issue(&mut self) {
-        loop {
-            let Some(batch) = self.batches.back_mut() else { return };
+        let mut round = std::mem::take(&mut self.round);
+        while let Some(batch) = self.batches.back_mut() {
             let (budget, pipeline) = (&mut self.budget, self.pipeline);
-            let round = batch.take_round(|block| budget.take(pipeline, &block.bp));
+            batch.take_round(&mut round, |block| budget.take(pipeline, &block.bp));
             if round.is_empty() {
-                return;
+                break;
             }
             batch.under_way += round.len();
             let number = self.oldest + self.batches.len() as u64 - 1;
-            for block in round {
+            for block in round.drain(..) {
                 self.read(Flight::Read { batch: number, block }, &block, self.config.repair);
             }
         }
+        self.round = round;
     }
 
     fn read(&mut self, flight: Flight, block: &Waiting, repair: bool) {

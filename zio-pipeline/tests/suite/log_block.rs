@@ -1,7 +1,12 @@
 //! Log blocks: placed first, written later, verified by their seed (C10).
 
-use vdev_sim::{Effect, Fault, OpKind};
-use zio_core::VdevErrorKind;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use vdev_sim::{Effect, Fault, OpKind, SimAllocator, SimAllocatorConfig};
+use zio_core::{
+    Allocator, Dva, Dvas, NoSpace, Slots, SpaceClass, SpaceError, Txg, VdevErrorKind, Want,
+};
 use zio_pipeline::{BlockPointer, ByteOrder, Data, ErrorKind, LogSeed, Pipeline};
 
 use crate::common::{MIB, Sim, noise, on_memory};
@@ -108,4 +113,58 @@ fn a_failed_write_of_a_log_block_keeps_its_place() {
     assert_eq!(failed.kind(), ErrorKind::Io);
     assert_eq!(pipeline.allocated_bytes(), before);
     pipeline.free(&bp).wait().unwrap();
+}
+
+/// An allocator that remembers what it was asked for.
+#[derive(Debug)]
+struct Asked {
+    inner: Arc<SimAllocator>,
+    wants: Mutex<Vec<Want>>,
+}
+
+impl Allocator for Asked {
+    fn allocate(&self, want: &Want) -> Result<Dvas, NoSpace> {
+        self.wants.lock().push(want.clone());
+        self.inner.allocate(want)
+    }
+    fn free(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.inner.free(dva, txg)
+    }
+    fn unallocate(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.inner.unallocate(dva, txg)
+    }
+    fn claim(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.inner.claim(dva, txg)
+    }
+    fn check_claim(&self, dva: Dva) -> Result<(), SpaceError> {
+        self.inner.check_claim(dva)
+    }
+    fn reserve(&self, bytes: u64) -> Option<Slots> {
+        self.inner.reserve(bytes)
+    }
+    fn largest_bytes(&self) -> u64 {
+        self.inner.largest_bytes()
+    }
+    fn free_bytes(&self) -> u64 {
+        self.inner.free_bytes()
+    }
+    fn allocated_bytes(&self) -> u64 {
+        self.inner.allocated_bytes()
+    }
+}
+
+#[test]
+fn space_for_a_log_is_asked_for_as_such() {
+    let sim = Sim::new(2, 1);
+    let inner = SimAllocator::new(SimAllocatorConfig::new(2, &[59 * MIB]));
+    let asked = Arc::new(Asked { inner, wants: Mutex::default() });
+    let allocator = Arc::clone(&asked) as Arc<dyn Allocator>;
+    let pipeline = sim.builder().allocator(allocator).txg(6).build().unwrap();
+    pipeline.allocate_log(8192, SEED).unwrap();
+    pipeline.write(noise(1, 4096)).wait().unwrap();
+    let wants = std::mem::take(&mut *asked.wants.lock());
+    let classes: Vec<_> = wants.iter().map(|want| want.class).collect();
+    assert_eq!(classes, [SpaceClass::Log, SpaceClass::Normal]);
+    let log = &wants[0];
+    assert_eq!((log.size_bytes, log.copies, log.txg, log.affinity), (8192, 1, 6, 5));
 }
