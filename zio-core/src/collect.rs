@@ -43,6 +43,11 @@ impl Completions {
         Arc::clone(&self.0) as Arc<dyn Sink>
     }
 
+    /// Hands what was sent off to the devices, without waiting for anything.
+    pub fn submit(&self) {
+        self.0.engine.submit();
+    }
+
     /// Zios sent off and not yet taken.
     pub fn outstanding(&self) -> usize {
         self.0.state.lock().outstanding

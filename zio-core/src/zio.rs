@@ -203,6 +203,8 @@ pub struct Zio {
     pub entered: Option<Entered>,
     /// What is to be reported when the zio gets to an end.
     pub evidence: Option<Box<dyn Any + Send>>,
+    /// Of a block in pieces: places that did not give their piece.
+    pub bad_inside: u32,
     /// Private state of a family of stages.
     pub attachment: Option<Box<dyn Any + Send>>,
 }
@@ -248,6 +250,7 @@ impl Zio {
             control: None,
             entered: None,
             evidence: None,
+            bad_inside: 0,
             attachment: None,
         })
     }
@@ -316,6 +319,7 @@ impl Zio {
         self.control = None;
         self.entered = None;
         self.evidence = None;
+        self.bad_inside = 0;
         self.attachment = None;
     }
 
@@ -393,6 +397,12 @@ impl Zio {
             offset_bytes: self.vdev.map(|_| self.offset_bytes),
             len_bytes: (self.size_bytes > 0).then_some(self.size_bytes as u64),
         }
+    }
+
+    /// Copies that a read met and that did not hold what they should, those of the pieces
+    /// of a gang included.
+    pub fn bad_copies(&self) -> u32 {
+        self.bad.count_ones() + self.bad_inside
     }
 
     /// Records an error with this zio's place; a worse one already there stays.

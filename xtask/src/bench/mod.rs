@@ -21,6 +21,7 @@
 //! | `queue-contended` | eight threads, each request through one device queue | through a channel |
 //! | `alloc-free`, `-2t` | one thread, two: free a block and allocate another, 1 to 32 units, on an aged device four fifths full | first fit in a `Mutex<BTreeMap>` |
 //! | `seq-write-4k-merge` | sequential writes merged by the queue | the same, unmerged |
+//! | `scrub-seq` | a scrub of blocks of 128 KiB that come in random order | a bare io_uring loop, sequential, depth 16 |
 //! | `scrub-vs-read` | reads at depth 4 beside a scrub, scheduled | both loads sent at once |
 //! | `scrub-vs-read-alone` | the same | the reads alone |
 //! | `scrub-vs-read-scrub` | the scrub beside these reads | both loads sent at once |

@@ -29,8 +29,15 @@ impl Stage for Generate {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if zio.flags().contains(Flags::PHYSICAL) {
-            if let Err(error) = seal_label(&mut zio) {
+        let is_log_block = zio.bp.checksum_id() == Algorithm::Zilog2.id();
+        if zio.flags().contains(Flags::PHYSICAL) || is_log_block {
+            let verifier = match is_log_block {
+                true => Some(Verifier::Zilog2(Checksum(zio.bp.checksum()))),
+                false => label_verifier(&zio),
+            };
+            if let Some(verifier) = verifier
+                && let Err(error) = seal_in_copy(&mut zio, &verifier)
+            {
                 zio.fail(error);
                 zio.become_interlock();
             }
@@ -57,12 +64,11 @@ impl Stage for Generate {
     }
 }
 
-/// A label block is sealed in a copy of the caller's data.
-fn seal_label(zio: &mut Zio) -> Result<(), Error> {
-    let Some(verifier) = label_verifier(zio) else { return Ok(()) };
+/// A block that holds its own checksum is sealed in a copy of the caller's data.
+fn seal_in_copy(zio: &mut Zio, verifier: &Verifier) -> Result<(), Error> {
     let mut copy = zio.engine().buffers().take(zio.data.len());
     zio.data.copy_to(&mut copy);
-    embedded::seal(&mut copy, &verifier, checksum::ByteOrder::NATIVE)
+    embedded::seal(&mut copy, verifier, checksum::ByteOrder::NATIVE)
         .map_err(|error| Error::because(ErrorKind::Invalid, error))?;
     zio.push_transform(None);
     zio.data = copy.into();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use zio_core::{IssueAsync, Ready, Stage};
 
-pub(crate) use space::overlapping;
+pub(crate) use space::{allocate, overlapping};
 pub(crate) use throttle::Throttle;
 pub(crate) use vdev_io::{child_on, vdev_child};
 

@@ -8,6 +8,7 @@ mod memory;
 mod queue;
 mod reads;
 mod scheduled;
+mod scrub;
 mod space;
 mod taskq;
 mod transform;
@@ -26,8 +27,9 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 13] = [
+    let of_files: [&[&str]; 14] = [
         &reads::NAMES,
+        &[scrub::NAME],
         &writes::NAMES,
         &scheduled::NAMES,
         &[dedup::WRITES],
@@ -82,8 +84,14 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<(Vec<Row>, Option<Facts>)> {
     let mut bench = Bench { plan, names, progress, rows: Vec::new() };
-    let on_disk =
-        [reads::NAMES.as_slice(), &writes::NAMES, &scheduled::NAMES, &[dedup::WRITES]].concat();
+    let on_disk = [
+        reads::NAMES.as_slice(),
+        &[scrub::NAME],
+        &writes::NAMES,
+        &scheduled::NAMES,
+        &[dedup::WRITES],
+    ]
+    .concat();
     let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
         true => Some(Target::prepare(plan, device, progress)?),
         false => None,
@@ -91,6 +99,7 @@ pub(super) fn run(
     if let Some(target) = &target {
         // Reads first: what is written to be read is written over afterwards.
         reads::run(&mut bench, target)?;
+        scrub::run(&mut bench, target)?;
         writes::run(&mut bench, target)?;
         scheduled::run(&mut bench, target)?;
         dedup::run_writes(&mut bench, target)?;

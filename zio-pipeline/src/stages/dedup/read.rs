@@ -64,6 +64,7 @@ impl DdtReadDone {
 
     /// The read of the pointer's own block has come home.
     fn conclude(&self, mut zio: ZioBox, mut child: Finished) -> Next {
+        zio.bad_inside += child.get().bad_copies();
         let Some(error) = child.take_error() else {
             zio.data = child.take_data();
             return Some(zio);
@@ -109,6 +110,7 @@ impl DdtReadDone {
             self.let_go(&zio, search.twins);
             return Some(zio);
         };
+        zio.bad_inside += child.get().bad_copies();
         if child.take_error().is_some() {
             return self.next_twin(zio, search);
         }

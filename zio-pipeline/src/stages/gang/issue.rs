@@ -131,6 +131,7 @@ fn join(zio: &mut Zio) -> Result<Data, Error> {
         if let Some(error) = member.take_error() {
             return Err(error);
         }
+        zio.bad_inside += member.get().bad_copies();
         data.append(member.take_data());
     }
     Ok(data)

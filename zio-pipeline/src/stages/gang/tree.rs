@@ -161,6 +161,7 @@ pub(crate) fn assemble(shared: &Shared, mut zio: ZioBox) -> Next {
             None => Box::new(Tree { members: vec![zio.bp], levels: 0, expanded: Vec::new() }),
         };
         let headers: Vec<_> = std::iter::from_fn(|| zio.take_finished_child()).collect();
+        zio.bad_inside += headers.iter().map(|header| header.get().bad_copies()).sum::<u32>();
         match tree.expand(headers, shared).and_then(|()| tree.read_headers(&zio, shared)) {
             Ok(true) => zio.attachment = Some(tree),
             Ok(false) => {

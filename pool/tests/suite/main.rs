@@ -1,0 +1,8 @@
+//! Scrub and log on simulated machines, and on files.
+
+mod common;
+mod log;
+mod log_crash;
+mod scrub;
+mod scrub_control;
+mod scrub_crash;
