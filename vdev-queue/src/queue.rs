@@ -157,8 +157,15 @@ impl<T> Queue<T> {
 
     /// Takes all queued requests back, oldest first. What is at the device stays there.
     pub fn cancel_all(&mut self) -> Vec<Member<T>> {
+        self.cancel_arrived_until(u64::MAX)
+    }
+
+    /// Takes the queued requests back that arrived at `until_ns` or before, oldest first: the
+    /// device does not seem to get to them.
+    pub fn cancel_arrived_until(&mut self, until_ns: u64) -> Vec<Member<T>> {
+        let all = Class::ALL.iter().flat_map(|&class| self.arrivals[class].slots());
         let mut slots: Vec<u32> =
-            Class::ALL.iter().flat_map(|&class| self.arrivals[class].slots()).collect();
+            all.filter(|&slot| self.queued[slot as usize].arrived_ns <= until_ns).collect();
         slots.sort_unstable_by_key(|&slot| self.queued[slot as usize].id);
         let members: Vec<_> = slots.into_iter().map(|slot| self.take(slot)).collect();
         for member in &members {

@@ -194,6 +194,13 @@ impl<T> SharedQueue<T> {
         self.in_turn(Queue::cancel_all)
     }
 
+    /// Takes the requests back that have waited since `until_ns`; see
+    /// [`Queue::cancel_arrived_until`]. Waits for its turn.
+    #[must_use = "these I/Os are not carried out by themselves"]
+    pub fn cancel_arrived_until(&self, until_ns: u64) -> (Vec<Member<T>>, Issues<T>) {
+        self.in_turn(|queue| queue.cancel_arrived_until(until_ns))
+    }
+
     /// Moves a queued request to another class; see [`Queue::reprioritise`]. Waits for its turn.
     #[must_use = "these I/Os are not carried out by themselves"]
     pub fn reprioritise(&self, id: Id, class: Class) -> (Reprioritised, Issues<T>) {

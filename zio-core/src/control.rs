@@ -66,9 +66,16 @@ impl Control {
 
     /// Changes the class of the requests, also of their I/O that waits in a queue. Each I/O gets the
     /// nearest class that fits it; one that is with its device is not affected.
+    /// [`Priority::Now`] is nobody's class, and changes nothing.
     pub fn set_priority(&self, priority: Priority) {
+        if priority == Priority::Now {
+            return;
+        }
         self.0.priority.store(priority as u8, Ordering::SeqCst);
-        self.each(|queue, ticket| queue.reprioritise(ticket, priority));
+        // What was said last, should somebody else say something else meanwhile.
+        self.each(|queue, ticket| {
+            queue.reprioritise(ticket, self.priority().unwrap_or(priority));
+        });
     }
 
     /// The class asked for last.

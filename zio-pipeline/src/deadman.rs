@@ -1,7 +1,8 @@
 //! Devices that do not answer (spec 1.18).
 //!
 //! An I/O that its device has had for too long can be given up: the requests it serves end with
-//! [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut), or are served from another leaf. The I/O
+//! [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut), or are served from another leaf; so do those that
+//! have waited as long behind it. The I/O
 //! itself stays with the device, buffers and all; whenever the answer comes, it is nobody's. What a
 //! write that was given up may yet write to is not used again by this pipeline.
 
@@ -75,7 +76,13 @@ pub(crate) fn give_up_overdue(shared: &Shared, after: Duration) -> usize {
     let error = VdevError::msg(VdevErrorKind::TimedOut, words);
     shared
         .leaves()
-        .filter_map(|leaf| Some(leaf.give_up_flights(leaf.now_ns().checked_sub(after_ns)?, &error)))
+        .filter_map(|leaf| {
+            let before_ns = leaf.now_ns().checked_sub(after_ns)?;
+            let given_up = leaf.give_up_flights(before_ns, &error);
+            // A device that hangs does not get to those behind either.
+            let waiting = if leaf.hangs() { leaf.give_up_waiting(before_ns, &error) } else { 0 };
+            Some(given_up + waiting)
+        })
         .sum()
 }
 

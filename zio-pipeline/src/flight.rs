@@ -30,6 +30,9 @@ struct Cargo {
     start_ns: u64,
     offset_bytes: u64,
     len_bytes: u64,
+    /// It writes or trims.
+    changes: bool,
+    given_up: bool,
     passengers: Passengers,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct InFlight {
     /// On the device.
     pub(crate) offset_bytes: u64,
     pub(crate) len_bytes: u64,
+    /// It writes or trims.
+    pub(crate) changes: bool,
     /// Its requests have been told that they failed.
     pub(crate) given_up: bool,
 }
@@ -92,7 +97,16 @@ impl Flight {
             });
         }
         let (leaf, ticket) = (Arc::clone(leaf), Some(ticket));
-        let cargo = Cargo { leaf, ticket, start_ns, offset_bytes, len_bytes, passengers };
+        let cargo = Cargo {
+            leaf,
+            ticket,
+            start_ns,
+            offset_bytes,
+            len_bytes,
+            changes: false,
+            given_up: false,
+            passengers,
+        };
         self.depart(cargo, packed.unwrap_or(VdevOp::Flush))
     }
 
@@ -107,11 +121,22 @@ impl Flight {
         let (op, offset_bytes, token) = io.into_parts();
         let passenger = Passenger { token, pieces: pieces_of(&op), gap_before: false };
         let (leaf, passengers) = (Arc::clone(leaf), smallvec::smallvec![passenger]);
-        self.depart(Cargo { leaf, ticket: None, start_ns, offset_bytes, len_bytes, passengers }, op)
+        let cargo = Cargo {
+            leaf,
+            ticket: None,
+            start_ns,
+            offset_bytes,
+            len_bytes,
+            changes: false,
+            given_up: false,
+            passengers,
+        };
+        self.depart(cargo, op)
     }
 
-    fn depart(self: Arc<Self>, cargo: Cargo, op: VdevOp) -> VdevIo {
+    fn depart(self: Arc<Self>, mut cargo: Cargo, op: VdevOp) -> VdevIo {
         let offset_bytes = cargo.offset_bytes;
+        cargo.changes = matches!(op, VdevOp::Write(_) | VdevOp::Trim { .. });
         *self.0.lock() = Some(cargo);
         VdevIo::new(op, offset_bytes, Token::new(self, 0))
     }
@@ -119,9 +144,8 @@ impl Flight {
     /// What is under way, if it is.
     pub(crate) fn look(&self) -> Option<InFlight> {
         let cargo = self.0.lock();
-        let Cargo { start_ns, offset_bytes, len_bytes, passengers, .. } = cargo.as_ref()?;
-        let (start_ns, offset_bytes, len_bytes) = (*start_ns, *offset_bytes, *len_bytes);
-        Some(InFlight { start_ns, offset_bytes, len_bytes, given_up: passengers.is_empty() })
+        let &Cargo { start_ns, offset_bytes, len_bytes, changes, given_up, .. } = cargo.as_ref()?;
+        Some(InFlight { start_ns, offset_bytes, len_bytes, changes, given_up })
     }
 
     /// Answers the requests in the device's stead, if the I/O started at `before_ns` or
@@ -129,8 +153,12 @@ impl Flight {
     pub(crate) fn give_up(&self, before_ns: u64, error: &VdevError) -> usize {
         let left = {
             let mut cargo = self.0.lock();
-            let old = cargo.as_mut().filter(|cargo| cargo.start_ns <= before_ns);
-            old.map(|cargo| std::mem::take(&mut cargo.passengers)).unwrap_or_default()
+            let old = cargo.as_mut().filter(|cargo| cargo.start_ns <= before_ns && !cargo.given_up);
+            let Some(cargo) = old else { return 0 };
+            cargo.given_up = true;
+            // Known before anybody hears of it: what it may write to is not to be used again.
+            cargo.leaf.orphaned();
+            std::mem::take(&mut cargo.passengers)
         };
         let count = left.len();
         for passenger in left {
@@ -143,8 +171,11 @@ impl Flight {
 impl Complete for Flight {
     fn complete(self: Arc<Self>, _ticket: u64, done: VdevDone) {
         let Some(cargo) = self.0.lock().take() else { return };
-        let Cargo { leaf, ticket, start_ns, passengers, .. } = cargo;
+        let Cargo { leaf, ticket, start_ns, given_up, passengers, .. } = cargo;
         leaf.keep(self);
+        if given_up {
+            leaf.orphan_came_home();
+        }
         leaf.land(ticket, start_ns, &done);
         unload(passengers, done);
     }

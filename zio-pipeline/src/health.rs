@@ -30,6 +30,8 @@ pub(crate) struct Health {
     misses_any: AtomicBool,
     /// Those of blocks written since the last flush that succeeded.
     unflushed: Mutex<TxgRanges>,
+    /// Raw ranges were written since the last flush that succeeded.
+    unflushed_physically: AtomicBool,
     errors: ErrorCounters,
 }
 
@@ -37,6 +39,17 @@ fn begin_trial(last_ns: &AtomicU64, now_ns: u64) -> bool {
     let last = last_ns.load(Ordering::Relaxed);
     now_ns.saturating_sub(last) >= TRIAL_NS
         && last_ns.compare_exchange(last, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// What is on a leaf and not durable, when a flush starts.
+#[derive(Debug)]
+pub(crate) struct Unflushed {
+    /// Birth groups of blocks.
+    pub(crate) groups: TxgRanges,
+    /// Raw ranges.
+    pub(crate) physical: bool,
+    /// What the leaf had missed at that moment.
+    pub(crate) missing: TxgRanges,
 }
 
 /// Errors of a leaf, as clients were told or spared them (spec 1.13).
@@ -122,6 +135,12 @@ impl Health {
         self.change_missing(|missing| missing.insert(txg, place));
     }
 
+    /// Has it missed what is in this place, for certain?
+    pub(crate) fn is_missing_here(&self, txg: Txg, place: &Range<u64>) -> bool {
+        self.misses_any.load(Ordering::Relaxed) && self.missing.lock().has_here(txg, place)
+    }
+
+    /// May it have missed it?
     pub(crate) fn is_missing(&self, txg: Txg, place: &Range<u64>) -> bool {
         self.misses_any.load(Ordering::Relaxed) && self.missing.lock().has(txg, place)
     }
@@ -144,18 +163,28 @@ impl Health {
         self.unflushed.lock().insert(txg..=txg);
     }
 
+    /// A raw range is on the device, perhaps in its cache only.
+    pub(crate) fn wrote_physically(&self) {
+        self.unflushed_physically.store(true, Ordering::Release);
+    }
+
     /// What a flush that starts now is to make durable.
-    pub(crate) fn begin_flush(&self) -> TxgRanges {
-        std::mem::take(&mut self.unflushed.lock())
+    pub(crate) fn begin_flush(&self) -> Unflushed {
+        Unflushed {
+            groups: std::mem::take(&mut self.unflushed.lock()),
+            physical: self.unflushed_physically.swap(false, Ordering::AcqRel),
+            missing: self.missing(),
+        }
     }
 
     /// The flush failed everywhere; the next one is to make this durable as well.
-    pub(crate) fn put_back(&self, unflushed: &TxgRanges) {
-        self.unflushed.lock().merge(unflushed);
+    pub(crate) fn put_back(&self, unflushed: &Unflushed) {
+        self.unflushed.lock().merge(&unflushed.groups);
+        self.unflushed_physically.fetch_or(unflushed.physical, Ordering::AcqRel);
     }
 
     /// The flush failed here and not elsewhere: what it was to make durable may be lost.
-    pub(crate) fn flush_failed(&self, lost: &TxgRanges) {
-        self.change_missing(|missing| missing.insert_somewhere(lost));
+    pub(crate) fn flush_failed(&self, lost: &Unflushed) {
+        self.change_missing(|missing| missing.insert_somewhere(&lost.groups));
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Leaf {
     events: Option<Arc<Events>>,
     /// No I/O is started any more.
     closed: AtomicBool,
+    /// Flights that were given up and are still with the device.
+    orphans: AtomicU32,
 }
 
 impl Leaf {
@@ -84,6 +86,7 @@ impl Leaf {
             health: Health::default(),
             events: None,
             closed: AtomicBool::new(false),
+            orphans: AtomicU32::new(0),
         })
     }
 
@@ -225,7 +228,7 @@ impl Leaf {
                 self.queue.submit_into(about.id, request, io, now_ns, &mut issues);
                 self.carry_out(issues, now_ns);
                 if let Some(control) = &about.control {
-                    self.listen_again(about, class, control);
+                    self.listen_again(about, (class, kind), control);
                 }
                 if self.closed.load(Ordering::SeqCst) {
                     self.close(&VdevError::new(VdevErrorKind::Closed));
@@ -238,11 +241,16 @@ impl Leaf {
     }
 
     /// What the client said while the I/O was on its way into the queue found nothing there.
-    fn listen_again(self: &Arc<Self>, about: &IoAbout, class: Class, control: &Control) {
+    fn listen_again(
+        self: &Arc<Self>,
+        about: &IoAbout,
+        (class, kind): (Class, Kind),
+        control: &Control,
+    ) {
         if control.is_cancelled() {
             Arc::clone(self).cancel(about.id.number());
         } else if let Some(priority) = control.priority()
-            && class_of(priority) != Some(class)
+            && class_of(priority).is_some_and(|asked| asked.fit(kind) != class)
         {
             Arc::clone(self).reprioritise(about.id.number(), priority);
         }
@@ -369,6 +377,53 @@ impl Leaf {
     pub(crate) fn give_up_flights(&self, before_ns: u64, error: &VdevError) -> usize {
         let all = self.all_flights.lock().clone();
         all.iter().map(|flight| flight.give_up(before_ns, error)).sum()
+    }
+
+    pub(crate) fn orphaned(&self) {
+        self.orphans.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn orphan_came_home(&self) {
+        self.orphans.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Does the device still have I/O that nobody waits for any more?
+    pub(crate) fn hangs(&self) -> bool {
+        self.orphans.load(Ordering::SeqCst) > 0
+    }
+
+    /// May an I/O that was given up still write to this part of the data area?
+    pub(crate) fn is_haunted(&self, place: &Range<u64>) -> bool {
+        let first = self.data_start_bytes;
+        let (start, end) = (place.start.saturating_add(first), place.end.saturating_add(first));
+        let touches = |io: &InFlight| {
+            io.given_up
+                && io.changes
+                && io.offset_bytes < end
+                && start < io.offset_bytes.saturating_add(io.len_bytes)
+        };
+        self.hangs() && self.in_flight().iter().any(touches)
+    }
+
+    /// Fails the requests that have waited in the queue since `before_ns`. Returns how many.
+    pub(crate) fn give_up_waiting(self: &Arc<Self>, before_ns: u64, error: &VdevError) -> usize {
+        let (waiting, issues) = self.queue.cancel_arrived_until(before_ns);
+        let count = waiting.len();
+        for member in waiting {
+            member.payload.finish(Err(error.clone()));
+        }
+        self.carry_out(issues, self.clock.now_ns());
+        count
+    }
+
+    /// May it be written to? Trusted, or it is time to try; not while it hangs.
+    pub(crate) fn may_write(&self) -> bool {
+        !self.hangs() && self.health.may_write(self.clock.now_ns())
+    }
+
+    /// Is it time to try a read, although it is not trusted with reads?
+    pub(crate) fn begin_read_trial(&self) -> bool {
+        !self.hangs() && self.health.begin_read_trial(self.clock.now_ns())
     }
 
     /// Fails all its requests, and starts nothing for those that come.
@@ -506,6 +561,11 @@ struct IssuingTurn<'a>(&'a Issuing);
 impl Drop for IssuingTurn<'_> {
     fn drop(&mut self) {
         self.0.active.set(false);
+        if std::thread::panicking() {
+            // Nobody else would; dropped, they are answered as lost.
+            let left = std::mem::take(&mut *self.0.waiting.borrow_mut());
+            drop(left);
+        }
     }
 }
 

@@ -82,6 +82,11 @@ impl Missing {
         }
     }
 
+    /// Is a block of this group missing in this very place?
+    pub(crate) fn has_here(&self, txg: Txg, place: &Range<u64>) -> bool {
+        self.txgs.contains(txg) && self.overlapping(place).is_some()
+    }
+
     /// May a block of this group be missing in this place?
     pub(crate) fn has(&self, txg: Txg, place: &Range<u64>) -> bool {
         self.txgs.contains(txg) && (self.places_unknown || self.overlapping(place).is_some())

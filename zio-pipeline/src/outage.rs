@@ -89,7 +89,8 @@ impl Pipeline {
     /// fails fails its block.
     ///
     /// Keep it durably with your own state: a pipeline built again starts with an empty set, and tells
-    /// a stale copy only by its checksum, when it meets it. [`set_missing`](Self::set_missing) gives it back.
+    /// a stale copy only by its checksum, when it meets it. [`set_missing`](Self::set_missing) gives it back. Look at it
+    /// before a flush and keep it after: a repair takes a place out of it as soon as it is written.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceGone`]: no such device.

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use zio_core::{
-    BlockPointer, Bookmark, Completions, Control, Data, Error, Finished, Flags, Handle, Parent,
-    Priority, Request, Zio,
+    BlockPointer, Bookmark, Completions, Control, Data, Error, ErrorKind, Finished, Flags, Handle,
+    Parent, Priority, Request, Zio, ZioType,
 };
 
 /// What a finished zio means to the client.
@@ -70,9 +70,13 @@ impl<T: Outcome> Pending<T> {
     /// Do not take an error of the devices for an answer: the request is suspended until
     /// [`Pipeline::resume`](crate::Pipeline::resume), however often it takes, whatever the
     /// [fail mode](crate::Builder::fail_mode). Errors that no device could mend come back all the same: no space, a
-    /// bad pointer, a key that is missing.
+    /// bad pointer, a key that is missing. Flushes, trims, raw ranges and groups are refused.
     pub fn must_succeed(self) -> Self {
         self.with(|zio| {
+            if zio.vdev.is_some() || matches!(zio.ty(), ZioType::Ioctl | ZioType::Null) {
+                let words = "a block's I/O can be suspended, and nothing else";
+                return Err(Error::msg(ErrorKind::Invalid, words));
+            }
             zio.remove_flags(Flags::CANFAIL);
             zio.must_succeed = true;
             Ok(())

@@ -60,6 +60,9 @@ impl<'a> Physical<'a> {
     }
 
     /// Writes a range of the label areas as it is.
+    ///
+    /// The first 8 KiB of a label are blank in the format, and a [probe](crate::Pipeline::is_dead) of a leaf
+    /// of a mirror writes back there what it has just read: nothing is to be kept in them.
     pub fn write_labels(&self, offset_bytes: u64, data: impl IntoData) -> Pending<()> {
         self.write_range(Area::Labels, Algorithm::Off, offset_bytes, data)
     }

@@ -15,6 +15,7 @@ use crate::events::Events;
 use crate::heal::Heal;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
+use crate::stages::flush::Flushes;
 use crate::suspend::{FailMode, Suspension};
 use crate::top_vdev::TopVdev;
 
@@ -27,7 +28,8 @@ pub(crate) struct Shared {
     pub(crate) checksums: Checksums,
     pub(crate) heal: Heal,
     pub(crate) keys: Keys,
-    pub(crate) suspension: Suspension,
+    pub(crate) suspension: Arc<Suspension>,
+    pub(crate) flushes: Flushes,
     pub(crate) events: Arc<Events>,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
@@ -55,6 +57,7 @@ impl Shared {
             heal: Heal::default(),
             keys,
             suspension: Suspension::new(fail_mode, Arc::clone(&events)),
+            flushes: Flushes::default(),
             events,
             large_gang_headers,
             txg: AtomicU64::new(txg.max(1)),
@@ -102,6 +105,14 @@ impl Shared {
             .leaves()
             .get(leaf as usize)
             .ok_or_else(|| Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}")))
+    }
+
+    /// May a device still write to this extent, by an I/O that was given up? Such space is not
+    /// used again.
+    pub(crate) fn is_haunted(&self, dva: Dva) -> bool {
+        let place = dva.offset_bytes()..dva.offset_bytes().saturating_add(dva.asize_bytes());
+        let leaves = self.vdev(dva.vdev()).map_or(&[][..], TopVdev::leaves);
+        leaves.iter().any(|leaf| leaf.is_haunted(&place))
     }
 
     /// Smallest unit of allocation of all vdevs, as a shift (spec 2.4).

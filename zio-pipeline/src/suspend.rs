@@ -4,12 +4,15 @@
 //! pointer, its space and its children's results, and goes on from there when the pipeline is
 //! resumed. Nothing is done twice, and nobody above it notices but for the time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use zio_core::task::Place;
-use zio_core::{Engine, Error, ErrorKind, Flags, QueueKind, Stages, Zio, ZioBox};
+use zio_core::{
+    Engine, Error, ErrorKind, Flags, Holding, Priority, QueueKind, Stages, Zio, ZioBox,
+};
 
 use crate::events::{Event, EventKind, Events};
 
@@ -48,7 +51,9 @@ pub(crate) struct Suspension {
 
 #[derive(Default)]
 struct Parked {
-    zios: Vec<ZioBox>,
+    zios: BTreeMap<u64, ZioBox>,
+    /// Number of the next one.
+    next: u64,
     reason: Option<Error>,
     /// Nobody will resume them: they end with their error.
     refused: bool,
@@ -60,13 +65,16 @@ fn may_pass(error: &Error) -> bool {
     matches!(error.kind(), DeviceGone | TimedOut | Io | Checksum)
 }
 
+/// A device is gone that was there: a pointer to none at all is a bad pointer, and time will not
+/// mend it.
 fn is_gone(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::DeviceGone | ErrorKind::TimedOut)
+    let gone = matches!(error.kind(), ErrorKind::DeviceGone | ErrorKind::TimedOut);
+    gone && error.place().vdev.is_some()
 }
 
 impl Suspension {
-    pub(crate) fn new(mode: FailMode, events: Arc<Events>) -> Self {
-        Self { mode, events, parked: Mutex::default(), closed: AtomicBool::new(false) }
+    pub(crate) fn new(mode: FailMode, events: Arc<Events>) -> Arc<Self> {
+        Arc::new(Self { mode, events, parked: Mutex::default(), closed: AtomicBool::new(false) })
     }
 
     /// Has the pipeline given up all I/O?
@@ -85,16 +93,17 @@ impl Suspension {
         }
         let scans = Flags::SCAN_THREAD | Flags::SCRUB | Flags::SPECULATIVE;
         let waits = self.mode != FailMode::Continue && !zio.flags().intersects(scans);
-        (waits && is_gone(error)) || (zio.must_succeed && may_pass(error))
+        (waits && is_gone(error))
+            || (zio.must_succeed && may_pass(error) && error.place().vdev.is_some())
     }
 
     /// Takes a zio of a block in that has failed for good with its own error, if it is to wait for
     /// better times; gives it back otherwise.
-    pub(crate) fn take_in(&self, zio: ZioBox) -> Option<ZioBox> {
-        let Some(error) = zio.error.as_ref().filter(|error| self.wants(&zio, error)) else {
+    pub(crate) fn take_in(self: &Arc<Self>, mut zio: ZioBox) -> Option<ZioBox> {
+        let Some(error) = zio.error.clone().filter(|error| self.wants(&zio, error)) else {
             return Some(zio);
         };
-        if self.mode == FailMode::Panic && is_gone(error) {
+        if self.mode == FailMode::Panic && is_gone(&error) {
             eprintln!("zio: devices are gone, and the pipeline is told to stop then: {error}");
             std::process::abort();
         }
@@ -106,8 +115,20 @@ impl Suspension {
         if let Some(reason) = &first {
             parked.reason = Some(reason.clone());
         }
-        parked.zios.push(zio);
+        if self.mode == FailMode::Continue {
+            // Others need not wait for this one's devices.
+            zio.slots = None;
+        }
+        let (number, control) = (parked.next, zio.control.clone());
+        parked.next += 1;
+        if let Some(control) = &control {
+            zio.entered = Some(control.enter(Arc::clone(self) as Arc<_>, number));
+        }
+        parked.zios.insert(number, zio);
         drop(parked);
+        if control.is_some_and(|control| control.is_cancelled()) {
+            Arc::clone(self).cancel(number);
+        }
         if let Some(reason) = first {
             self.events.post(EventKind::Suspended, || Event::Suspended { reason });
         }
@@ -116,13 +137,14 @@ impl Suspension {
 
     /// All go on from where they failed. Returns how many.
     pub(crate) fn resume(&self) -> usize {
-        let Parked { zios, .. } = {
+        let zios = {
             let mut parked = self.parked.lock();
-            let refused = parked.refused;
-            std::mem::replace(&mut *parked, Parked { refused, ..Parked::default() })
+            parked.reason = None;
+            std::mem::take(&mut parked.zios)
         };
         let count = zios.len();
-        for mut zio in zios {
+        for mut zio in zios.into_values() {
+            zio.entered = None;
             zio.error = None;
             zio.tried = 0;
             zio.bad = 0;
@@ -142,7 +164,8 @@ impl Suspension {
             std::mem::take(&mut parked.zios)
         };
         let count = zios.len();
-        for mut zio in zios {
+        for mut zio in zios.into_values() {
+            zio.entered = None;
             zio.become_interlock();
             Engine::dispatch(zio, QueueKind::Interrupt, Place::Back);
         }
@@ -153,6 +176,21 @@ impl Suspension {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }
+}
+
+impl Holding for Suspension {
+    fn cancel(self: Arc<Self>, ticket: u64) {
+        let found = self.parked.lock().zios.remove(&ticket);
+        if let Some(mut zio) = found {
+            zio.entered = None;
+            zio.error = Some(Error::new(ErrorKind::Cancelled));
+            zio.become_interlock();
+            Engine::dispatch(zio, QueueKind::Interrupt, Place::Back);
+        }
+    }
+
+    /// Its class is looked at when it goes on.
+    fn reprioritise(self: Arc<Self>, _ticket: u64, _priority: Priority) {}
 }
 
 impl std::fmt::Debug for Suspension {

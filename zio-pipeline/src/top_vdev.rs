@@ -94,7 +94,7 @@ impl TopVdev {
             .iter()
             .copied()
             .filter(|leaf| matches!(fitness[*leaf], Fitness::Slow | Fitness::Dead))
-            .find(|leaf| self.leaves[*leaf].health().begin_read_trial(self.leaves[*leaf].now_ns()))
+            .find(|leaf| self.leaves[*leaf].begin_read_trial())
         {
             return Some(doubtful);
         }

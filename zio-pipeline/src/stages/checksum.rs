@@ -29,7 +29,9 @@ impl Stage for Generate {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        let is_log_block = zio.bp.checksum_id() == Algorithm::Zilog2.id();
+        // A log block has its place before it has its content.
+        let is_log_block = zio.bp.checksum_id() == Algorithm::Zilog2.id()
+            && zio.flags().contains(Flags::IO_REWRITE);
         if zio.flags().contains(Flags::PHYSICAL) || is_log_block {
             let verifier = match is_log_block {
                 true => Some(Verifier::Zilog2(Checksum(zio.bp.checksum()))),

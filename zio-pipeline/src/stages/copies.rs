@@ -5,9 +5,8 @@
 //! missing on it. A leaf known to be dead is not even tried, but now and then.
 
 use smallvec::SmallVec;
-use zio_core::{Dva, Error, ErrorKind, Flags, Stages, Zio, ZioType};
+use zio_core::{Dva, Error, ErrorKind, Flags, Stages, Txg, Zio, ZioType};
 
-use crate::leaf::Leaf;
 use crate::shared::Shared;
 use crate::stages::vdev_child;
 use crate::top_vdev::{TopVdev, places};
@@ -27,8 +26,7 @@ pub(crate) fn write_all(shared: &Shared, zio: &mut Zio) -> Result<(), Error> {
     let located = locate(shared, zio)?;
     (zio.tried, zio.bad) = (0, 0);
     for (index, (dva, vdev)) in located.into_iter().enumerate() {
-        let may_write = |leaf: &Leaf| leaf.health().may_write(leaf.now_ns());
-        let wanted = |leaf: &usize| !vdev.is_mirror() || may_write(&vdev.leaves()[*leaf]);
+        let wanted = |leaf: &usize| !vdev.is_mirror() || vdev.leaves()[*leaf].may_write();
         let mut leaves: SmallVec<[usize; 4]> = (0..vdev.leaves().len()).filter(wanted).collect();
         if leaves.is_empty() {
             // None is thought alive: they had better prove it.
@@ -92,7 +90,17 @@ pub(crate) fn write_again(shared: &Shared, zio: &mut Zio) -> bool {
         Ok(located) if !failed.is_empty() && !hopeless => {
             // What comes now is the second try, of these places alone.
             zio.add_flags(Flags::IO_RETRY | Flags::DONT_AGGREGATE);
-            for (place, _) in failed {
+            let bad = bits(&failed);
+            let mut again: SmallVec<[u32; 4]> = failed.iter().map(|(place, _)| *place).collect();
+            for (index, (_, vdev)) in located.iter().enumerate() {
+                let all = places::of_dva(index, vdev.leaves().len());
+                if zio.tried & !bad & all == 0 {
+                    // Those that were left alone are its last hope.
+                    let left = all & !zio.tried;
+                    again.extend((0..u64::BITS).filter(|place| left & (1 << place) != 0));
+                }
+            }
+            for place in again {
                 let (index, leaf) = places::of(place);
                 if let Some((dva, vdev)) = located.get(index) {
                     write_place(shared, zio, index, *dva, leaf, vdev);
@@ -111,10 +119,40 @@ pub(crate) fn write_again(shared: &Shared, zio: &mut Zio) -> bool {
     }
 }
 
+fn bits(failed: &[(u32, Error)]) -> u64 {
+    failed.iter().fold(0, |bad, (place, _)| bad | 1 << place)
+}
+
+/// Places that took the block while others failed, on leaves where a flush has failed for its
+/// group: perhaps after the block was there, and then nobody would answer for it.
+fn doubtful(zio: &Zio, located: &Located<'_>, bad: u64) -> u64 {
+    let mut doubtful = 0;
+    for (index, (dva, vdev)) in located.iter().enumerate() {
+        let all = places::of_dva(index, vdev.leaves().len());
+        if bad & all == 0 || !vdev.is_mirror() {
+            continue;
+        }
+        let place = dva.offset_bytes()..dva.offset_bytes() + zio.size_bytes as u64;
+        for (number, leaf) in vdev.leaves().iter().enumerate() {
+            if leaf.health().is_missing(birth_of(zio), &place) {
+                doubtful |= 1 << places::number(index, number);
+            }
+        }
+    }
+    doubtful
+}
+
+fn birth_of(zio: &Zio) -> Txg {
+    match zio.bp.physical_birth() {
+        0 => zio.txg,
+        birth => birth,
+    }
+}
+
 /// Each address must have a good leaf. Leaves that are not good have missed the block.
 fn settle(zio: &mut Zio, located: &Located<'_>, failed: SmallVec<[(u32, Error); 2]>) {
-    let bad = failed.iter().fold(0, |bad, (place, _)| bad | 1 << place);
-    let good = zio.tried & !bad;
+    let bad = bits(&failed);
+    let good = zio.tried & !bad & !doubtful(zio, located, bad);
     let has_good =
         |index: usize, vdev: &TopVdev| good & places::of_dva(index, vdev.leaves().len()) != 0;
     for (place, error) in failed {
@@ -127,14 +165,12 @@ fn settle(zio: &mut Zio, located: &Located<'_>, failed: SmallVec<[(u32, Error); 
     if zio.error.is_some() {
         return;
     }
-    let birth = zio.bp.physical_birth();
     let mirrors = located.iter().enumerate().filter(|(_, (_, vdev))| vdev.is_mirror());
     for (index, (dva, vdev)) in mirrors {
         let place = dva.offset_bytes()..dva.offset_bytes() + zio.size_bytes as u64;
         for (number, leaf) in vdev.leaves().iter().enumerate() {
             if good & (1 << places::number(index, number)) == 0 {
-                let txg = if birth == 0 { zio.txg } else { birth };
-                leaf.health().missed(txg, place.clone());
+                leaf.health().missed(birth_of(zio), place.clone());
             }
         }
     }

@@ -72,13 +72,7 @@ impl Stage for Settle {
     fn run(&self, zio: ZioBox) -> Next {
         let mut zio = zio.wait_children(ChildSet::all(), WaitType::Done)?;
         done::settle(&mut zio);
-        // A device that timed out may still write there, or trim, whenever it wakes up: that space
-        // is leaked, not reused.
-        let may_still_come =
-            zio.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TimedOut);
-        if !may_still_come {
-            self.give_space_back(&mut zio);
-        }
+        self.give_space_back(&mut zio);
         self.tell(&zio);
         done::finish(zio)
     }

@@ -4,7 +4,7 @@ pub(crate) mod checksum;
 mod copies;
 mod dedup;
 mod done;
-mod flush;
+pub(crate) mod flush;
 mod gang;
 mod nop_write;
 mod space;

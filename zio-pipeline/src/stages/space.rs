@@ -103,7 +103,8 @@ impl Stage for DvaAllocate {
     }
 }
 
-/// Gives extents back, whatever becomes of the others. All of them, or none where two
+/// Gives extents back, whatever becomes of the others; but for those that a device that hangs may
+/// still write to, which are leaked. All of them, or none where two
 /// lie over each other: no block of ours is like that.
 ///
 /// # Errors
@@ -112,7 +113,10 @@ pub(crate) fn free_extents(shared: &Shared, extents: &[Dva], txg: Txg) -> Result
     if let Some(dva) = overlapping(extents) {
         return Err(space_error(SpaceError::NotAllocated { dva }));
     }
-    each(extents, |dva| shared.allocator.free(dva, txg))
+    each(extents, |dva| match shared.is_haunted(dva) {
+        true => Ok(()),
+        false => shared.allocator.free(dva, txg),
+    })
 }
 
 /// Takes back what a failed write was given, a claim that failed had
@@ -124,6 +128,9 @@ pub(crate) fn take_back_extents(shared: &Shared, extents: &[Dva], txg: Txg) -> R
 }
 
 fn take_back(shared: &Shared, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+    if shared.is_haunted(dva) {
+        return Ok(());
+    }
     let allocator = &shared.allocator;
     allocator.unallocate(dva, txg).or_else(|_| allocator.free(dva, shared.txg()))
 }

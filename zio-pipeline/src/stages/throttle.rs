@@ -151,7 +151,7 @@ impl Stage for DvaThrottle {
             return Some(zio);
         }
         // Somebody waits for a sync write.
-        if zio.priority == Priority::SyncWrite || zio.data.is_empty() {
+        if zio.class() == Priority::SyncWrite || zio.data.is_empty() {
             return Some(zio);
         }
         self.shared.throttle.admit(zio)

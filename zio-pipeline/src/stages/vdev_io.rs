@@ -80,8 +80,7 @@ impl IoStart {
     }
 
     /// One child for every leaf of every vdev.
-    fn flush_all_leaves(&self, zio: &mut Zio) {
-        flush::begin(&self.shared, zio);
+    fn flush_all_leaves(&self, zio: &Zio) {
         for leaf in self.shared.leaves() {
             child_on(zio, ZioType::Ioctl, leaf, 0, Stages::IOCTL).start();
         }
@@ -125,7 +124,7 @@ impl IoStart {
 
     fn to_leaf(&self, mut zio: ZioBox, leaf: &Arc<Leaf>) -> Next {
         let asks_much = matches!(zio.ty(), ZioType::Ioctl | ZioType::Trim);
-        if asks_much && leaf.place().leaf.is_some() && !leaf.health().may_write(leaf.now_ns()) {
+        if asks_much && leaf.place().leaf.is_some() && !leaf.may_write() {
             // A dead leaf of a mirror, which might hang besides.
             zio.fail(Error::msg(ErrorKind::DeviceGone, "the device failed its probe"));
             return Some(zio);
@@ -250,7 +249,8 @@ impl Stage for IoStart {
             ZioType::Read if zio.flags().contains(Flags::SCRUB) => self.read_all_copies(&mut zio),
             ZioType::Read => self.read_one_copy(&mut zio).map(Zio::start),
             ZioType::Ioctl => {
-                self.flush_all_leaves(&mut zio);
+                zio = flush::enter(&self.shared, zio)?;
+                self.flush_all_leaves(&zio);
                 Ok(())
             }
             _ => copies::write_all(&self.shared, &mut zio),
@@ -273,28 +273,35 @@ impl IoDone {
     }
 }
 
-/// Bad copies of a block that are to be reported once there is a good one to compare them with.
-type BadCopies = SmallVec<[BadCopy; 1]>;
-
-fn keep(zio: &mut Zio, bad: BadCopy) {
-    let kept = zio.evidence.get_or_insert_with(|| Box::new(BadCopies::new()));
-    if let Some(kept) = kept.downcast_mut::<BadCopies>() {
-        kept.push(bad);
-    }
+/// What the reads of a block's places have brought so far besides a good copy.
+#[derive(Default)]
+struct Evidence {
+    /// To be reported once there is a good one to compare them with.
+    bad: SmallVec<[BadCopy; 1]>,
+    /// A copy that verifies, on a leaf that may have missed the block.
+    last_resort: Option<Data>,
 }
 
-/// Reports the bad copies that were met so far.
-fn report(zio: &mut Zio, shared: &Shared, good: Option<&Data>) {
-    let Some(kept) = zio.evidence.take().and_then(|kept| kept.downcast::<BadCopies>().ok()) else {
-        return;
-    };
-    for BadCopy { error, data } in *kept {
+fn evidence(zio: &mut Zio) -> &mut Evidence {
+    if !zio.evidence.as_ref().is_some_and(|it| it.is::<Evidence>()) {
+        zio.evidence = Some(Box::<Evidence>::default());
+    }
+    let evidence = zio.evidence.as_mut().and_then(|it| it.downcast_mut::<Evidence>());
+    evidence.expect("it has just been made")
+}
+
+/// Reports the bad copies that were met so far. Returns what is to be taken if nothing better
+/// was found.
+fn report(zio: &mut Zio, shared: &Shared, good: Option<&Data>) -> Option<Data> {
+    let kept = zio.evidence.take()?.downcast::<Evidence>().ok()?;
+    for BadCopy { error, data } in kept.bad {
         shared.events.post(EventKind::Checksum, || {
             let good = good.filter(|_| !data.is_empty());
             let damage = good.map(|good| Damage::between(good, &data));
             Event::Checksum(ChecksumReport { bookmark: zio.bookmark, error, damage })
         });
     }
+    kept.last_resort
 }
 
 /// Takes the first good copy among the children that came home, and notes the
@@ -303,10 +310,15 @@ fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     let (mut good, mut worst) = (None, None);
     while let Some(mut child) = zio.take_finished_child() {
         match child.take_error().or_else(|| stale(shared, child.get())) {
+            None if is_doubtful(shared, child.get()) => {
+                evidence(zio).last_resort = Some(child.take_data());
+                let words = "the leaf may have missed this write";
+                worst = Error::worst(worst, Some(Error::msg(ErrorKind::Checksum, words)));
+            }
             None => _ = good.get_or_insert_with(|| child.take_data()),
             Some(error) => {
                 if let Some(bad) = BadCopy::of(&mut child, &error) {
-                    keep(zio, bad);
+                    evidence(zio).bad.push(bad);
                 }
                 if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
                     zio.bad |= 1 << child.get().slot;
@@ -316,7 +328,8 @@ fn take_good_copy(shared: &Shared, zio: &mut Zio) {
         }
     }
     if good.is_some() || !has_untried_places(zio, shared) {
-        report(zio, shared, good.as_ref());
+        let last_resort = report(zio, shared, good.as_ref());
+        good = good.or(last_resort);
     }
     match (good, worst) {
         (Some(data), _) => {
@@ -328,17 +341,30 @@ fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     }
 }
 
-/// A gang header verifies by its place and birth, so an earlier one of the same place and birth would pass: one that
-/// the leaf is known to have missed is not taken for good.
+/// A gang header verifies by its place and birth, so an earlier one of the same place and birth
+/// would pass.
+fn verifies_by_place(child: &Zio) -> bool {
+    child.bp.checksum_id() == checksum::Algorithm::GangHeader.id()
+}
+
+fn place_on_leaf(child: &Zio) -> Range<u64> {
+    child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64)
+}
+
+/// What a leaf is known to have missed in this very place is not taken for good.
 fn stale(shared: &Shared, child: &Zio) -> Option<Error> {
-    if child.bp.checksum_id() != checksum::Algorithm::GangHeader.id() {
-        return None;
-    }
-    let leaf = shared.leaf_of(child).ok()?;
-    let place = child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64);
-    let is_missing = leaf.health().is_missing(child.bp.physical_birth(), &place);
+    let leaf = shared.leaf_of(child).ok().filter(|_| verifies_by_place(child))?;
+    let birth = child.bp.physical_birth();
+    let is_missing = leaf.health().is_missing_here(birth, &place_on_leaf(child));
     let words = "the leaf has missed this write";
     is_missing.then(|| Error::msg(ErrorKind::Checksum, words).at(child.place()))
+}
+
+/// What a leaf may have missed is taken when there is nothing better.
+fn is_doubtful(shared: &Shared, child: &Zio) -> bool {
+    let birth = child.bp.physical_birth();
+    let missing = |leaf: &Arc<Leaf>| leaf.health().is_missing(birth, &place_on_leaf(child));
+    verifies_by_place(child) && shared.leaf_of(child).is_ok_and(missing)
 }
 
 /// Is there a place left that might give the block?
@@ -423,9 +449,12 @@ fn assess_leaf(shared: &Shared, zio: &mut Zio) {
     let kind = zio.error.as_ref().map(Error::kind);
     count_error(leaf, zio, kind);
     match kind {
+        None if !matches!(zio.ty(), ZioType::Read | ZioType::Write) => {}
         None => {
             leaf.proved(is_write);
-            if is_write && leaf.place().leaf.is_some() && !zio.flags().contains(Flags::PHYSICAL) {
+            if is_write && zio.flags().contains(Flags::PHYSICAL) {
+                health.wrote_physically();
+            } else if is_write && leaf.place().leaf.is_some() {
                 health
                     .wrote(zio.txg, &(zio.offset_bytes..zio.offset_bytes + zio.size_bytes as u64));
             }
@@ -500,7 +529,7 @@ impl Stage for IoAssess {
             return Some(zio);
         }
         match zio.ty() {
-            ZioType::Ioctl => flush::assess(&self.shared, &mut zio),
+            ZioType::Ioctl => flush::assess(&mut zio),
             ZioType::Read => self.shared.heal.take_repairs(&mut zio),
             _ => {}
         }

@@ -589,3 +589,256 @@ fn a_slow_leaf_sits_reads_out() {
     run(900);
     assert!(reads(&sim.disks[1]) > 200);
 }
+
+// -- What a review found. --
+
+#[test]
+fn those_who_wait_behind_a_hung_device_are_given_up_as_well() {
+    for mirrored in [false, true] {
+        let sim = Sim::new(30, if mirrored { 2 } else { 1 });
+        let pipeline = if mirrored { mirror_of(&sim) } else { sim.pipeline() };
+        sim.disks[0].hold();
+        // More than a device gets at a time, and never next to each other.
+        let writes: Vec<_> = (0..80)
+            .map(|n| pipeline.write(noise(n, 8192)).copies(1 + (n % 3) as u8).start().unwrap())
+            .collect();
+        let mut rounds = 0;
+        while writes.iter().any(|write| !write.is_finished()) {
+            sim.machine.run_for(2 * SECOND_NS);
+            pipeline.give_up_overdue(Duration::from_secs(1));
+            sim.machine.run_for(SECOND_NS / 10);
+            rounds += 1;
+            assert!(rounds < 20, "somebody waits for ever");
+        }
+        for write in writes {
+            assert_eq!(write.wait().is_ok(), mirrored);
+        }
+        assert_eq!(pipeline.live(), 0);
+        drop(pipeline);
+        sim.disks[0].release();
+    }
+}
+
+#[test]
+fn a_hung_write_haunts_its_place_whatever_became_of_its_block() {
+    let sim = Sim::new(31, 1);
+    let pipeline = sim.pipeline();
+    // The first try hangs, the second goes well; the client frees the block.
+    sim.disks[0].inject(Fault::new(Effect::Stall).on(OpKind::Write));
+    let write = pipeline.write(noise(1, 8192)).start().unwrap();
+    sim.machine.run_for(2 * SECOND_NS);
+    assert_eq!(pipeline.give_up_overdue(Duration::from_secs(1)), 1);
+    sim.machine.run_for(SECOND_NS);
+    let bp = write.wait().unwrap();
+    pipeline.free(&bp).wait().unwrap();
+    let blocks: Vec<_> =
+        (10..30).map(|seed| pipeline.write(noise(seed, 8192)).wait().unwrap()).collect();
+    sim.disks[0].release();
+    sim.machine.run_until_idle();
+    for (bp, seed) in blocks.iter().zip(10..) {
+        assert!(pipeline.read(bp).wait().unwrap() == noise(seed, 8192));
+    }
+    // Once the device has answered, space is space again.
+    let before = pipeline.allocated_bytes();
+    for bp in &blocks {
+        pipeline.free(bp).wait().unwrap();
+    }
+    assert_eq!(pipeline.allocated_bytes(), before - 20 * 8192);
+}
+
+#[test]
+fn a_hung_repair_haunts_its_place() {
+    let sim = Sim::new(32, 2);
+    let pipeline = mirror_of(&sim);
+    let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
+    let at = DATA_START_BYTES + bp.dva(0).unwrap().offset_bytes();
+    sim.disks[1].corrupt(at, 8192);
+    sim.disks[1].inject(Fault::new(Effect::Stall).on(OpKind::Write));
+    let read = pipeline.read(&bp).every_copy().start().unwrap();
+    sim.machine.run_for(2 * SECOND_NS);
+    assert_eq!(pipeline.give_up_overdue(Duration::from_secs(1)), 1);
+    sim.machine.run_for(SECOND_NS / 2);
+    assert!(read.wait().unwrap() == noise(1, 8192));
+    pipeline.free(&bp).wait().unwrap();
+    let other = pipeline.write(noise(2, 8192)).wait().unwrap();
+    assert_ne!(other.dva(0), bp.dva(0));
+    sim.disks[1].release();
+}
+
+#[test]
+fn a_label_is_on_its_own_leaf_and_no_other_answers_for_it() {
+    let sim = Sim::new(33, 2);
+    let pipeline = mirror_of(&sim);
+    pipeline.flush().wait().unwrap();
+    let leaf = pipeline.physical(VdevId(0), 0).unwrap();
+    leaf.write_labels(16 << 10, vec![7; 4096]).wait().unwrap();
+    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush).times(2));
+    assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
+    assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
+    pipeline.flush().wait().unwrap();
+    // Nothing is left to answer for.
+    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    pipeline.flush().wait().unwrap();
+}
+
+#[test]
+fn flushes_go_in_rounds() {
+    let sim = Sim::new(34, 2);
+    let pipeline = mirror_of(&sim);
+    sim.take_log(OpKind::Flush);
+    sim.disks.iter().for_each(|disk| disk.hold());
+    let first = pipeline.flush().start().unwrap();
+    let rest: Vec<_> = (0..10).map(|_| pipeline.flush().start().unwrap()).collect();
+    sim.disks.iter().for_each(|disk| disk.release());
+    first.wait().unwrap();
+    rest.into_iter().for_each(|flush| flush.wait().unwrap());
+    // Two rounds on two leaves.
+    assert_eq!(sim.take_log(OpKind::Flush).len(), 4);
+
+    // A round that fails fails for all of it, and the next one is another.
+    for disk in &sim.disks {
+        disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush).skip(1));
+    }
+    sim.disks.iter().for_each(|disk| disk.hold());
+    let first = pipeline.flush().start().unwrap();
+    let second: Vec<_> = (0..5).map(|_| pipeline.flush().start().unwrap()).collect();
+    sim.disks.iter().for_each(|disk| disk.release());
+    first.wait().unwrap();
+    let third = pipeline.flush();
+    assert!(second.into_iter().all(|flush| kind(flush.wait()) == ErrorKind::Io));
+    third.wait().unwrap();
+    assert_eq!(pipeline.live(), 0);
+}
+
+#[test]
+fn a_flush_that_fails_while_a_write_is_tried_again_leaves_it_a_failure() {
+    let sim = Sim::new(35, 2);
+    let pipeline = mirror_of(&sim);
+    pipeline.write(noise(1, 8192)).wait().unwrap();
+    pipeline.flush().wait().unwrap();
+    // The block is on the first leaf; the second one fails it twice, and slowly.
+    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+    let data = DATA_START_BYTES;
+    sim.disks[1].inject(fault.range(data, 32 * MIB).times(2));
+    sim.disks[1].inject(Fault::new(Effect::Slow { factor: 1000 }).on(OpKind::Read).always());
+    let write = pipeline.write(noise(2, 8192)).start().unwrap();
+    sim.machine.run_for(200_000);
+    assert!(!write.is_finished());
+    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    let flush = pipeline.flush().start().unwrap();
+    let (flush, write) = (flush.wait(), write.wait());
+    // Whoever is told that all is well finds the block on a leaf that answers for it.
+    if flush.is_ok() {
+        assert!(write.is_err(), "durable nowhere, and both went well");
+    }
+}
+
+#[test]
+fn a_gang_is_read_from_a_leaf_that_may_have_missed_it_when_there_is_no_other() {
+    let sim = Sim::with(36, 2, DiskConfig::fixed(16 * MIB, 10_000));
+    let pipeline = mirror_builder(&sim).ashift(9).build().unwrap();
+    let mut small = Vec::new();
+    while let Ok(bp) = pipeline.write(noise(9, 8192)).priority(Priority::SyncWrite).wait() {
+        if bp.is_gang() {
+            pipeline.free(&bp).wait().unwrap();
+            break;
+        }
+        small.push(bp);
+    }
+    for bp in small.iter().step_by(2).take(20) {
+        pipeline.free(bp).wait().unwrap();
+    }
+    let data = noise(1, 64 << 10);
+    let bp = pipeline.write(&data).wait().unwrap();
+    assert!(bp.is_gang());
+    // Both may have missed anything of this group, for all that is known.
+    let all = TxgRanges::from_iter([1..=u64::MAX]);
+    for leaf in 0..2 {
+        pipeline.set_missing(VdevId(0), leaf, &all).unwrap();
+    }
+    assert!(pipeline.read(&bp).wait().unwrap() == data);
+    assert!(pipeline.read(&bp).every_copy().wait().unwrap() == data);
+}
+
+#[test]
+fn what_is_suspended_can_be_cancelled() {
+    let sim = Sim::new(37, 1);
+    let pipeline = sim.builder().fail_mode(FailMode::Wait).build().unwrap();
+    sim.disks[0].offline();
+    let control = zio_pipeline::Control::new();
+    let write = pipeline.write(noise(1, 8192)).control(&control).start().unwrap();
+    let other = pipeline.write(noise(2, 8192)).start().unwrap();
+    sim.machine.run_until_idle();
+    assert_eq!(pipeline.suspended().requests, 2);
+    control.cancel();
+    assert_eq!(kind(write.wait()), ErrorKind::Cancelled);
+    assert_eq!(pipeline.suspended().requests, 1);
+    sim.disks[0].online();
+    pipeline.resume();
+    other.wait().unwrap();
+    assert_eq!(pipeline.allocated_bytes(), 8192);
+}
+
+#[test]
+fn who_must_succeed_does_not_hold_up_the_others() {
+    let sim = Sim::new(38, 2);
+    let pipeline = sim.pipeline();
+    sim.disks[0].offline();
+    let waits: Vec<_> = (0..80)
+        .map(|n| pipeline.write(noise(n, 1 << 20)).copies(2).must_succeed().start().unwrap())
+        .collect();
+    sim.machine.run_until_idle();
+    assert!(pipeline.suspended().requests > 0);
+    let bounded = pipeline.write(noise(99, 8192)).copies(2).start().unwrap();
+    sim.machine.run_until_idle();
+    assert_eq!(kind(bounded.wait()), ErrorKind::DeviceGone);
+    sim.disks[0].online();
+    while waits.iter().any(|write| !write.is_finished()) {
+        pipeline.resume();
+        sim.machine.run_until_idle();
+    }
+}
+
+#[test]
+fn a_leaf_left_alone_is_a_writes_last_hope() {
+    let sim = Sim::new(39, 2);
+    let pipeline = mirror_of(&sim);
+    sim.disks[0].offline();
+    pipeline.write(noise(1, 8192)).wait().unwrap();
+    assert!(pipeline.is_dead(VdevId(0), 0).unwrap());
+    // Healthy again before anybody has looked, and now the other one fails.
+    sim.disks[0].online();
+    fail_always(&sim.disks[1], OpKind::Write);
+    let bp = pipeline.write(noise(2, 8192)).wait().unwrap();
+    assert!(pipeline.read(&bp).wait().unwrap() == noise(2, 8192));
+}
+
+#[test]
+fn only_what_can_be_suspended_must_succeed() {
+    let sim = Sim::new(40, 1);
+    let pipeline = sim.pipeline();
+    assert_eq!(kind(pipeline.flush().must_succeed().wait()), ErrorKind::Invalid);
+    assert_eq!(kind(pipeline.trim(VdevId(0), 0, MIB).must_succeed().wait()), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_pointer_to_no_device_waits_for_none() {
+    let two = Sim::new(41, 2);
+    let pipeline = two.pipeline();
+    let blocks = [write_on(&pipeline, VdevId(0)), write_on(&pipeline, VdevId(1))];
+    let one = Sim::new(41, 1);
+    let pipeline = one.builder().fail_mode(FailMode::Wait).build().unwrap();
+    for must_succeed in [false, true] {
+        let read = pipeline.read(&blocks[1]);
+        let read = if must_succeed { read.must_succeed() } else { read };
+        assert_eq!(kind(read.wait()), ErrorKind::DeviceGone);
+    }
+}
+
+/// A block whose only copy is on this device.
+fn write_on(pipeline: &Pipeline, vdev: VdevId) -> zio_pipeline::BlockPointer {
+    (0..)
+        .map(|seed| pipeline.write(noise(seed, 128 << 10)).wait().unwrap())
+        .find(|bp| bp.dva(0).is_some_and(|dva| dva.vdev() == vdev))
+        .unwrap()
+}

@@ -173,8 +173,8 @@ fn a_parent_without_one_of_its_children_is_not_written() {
         1
     });
     let good = child(pipeline.write(noise(1, 8192)), &parent, &slots, 0).start().unwrap();
-    // Weak and shared: refused at its first stage.
-    let bad = pipeline.write(noise(2, 8192)).dedup(true);
+    // Shared, and nothing to tell it by: refused at its first stage.
+    let bad = pipeline.write(noise(2, 8192)).checksum(Checksum::Off).dedup(true);
     drop(child(bad, &parent, &slots, 1).start().unwrap());
     assert_eq!(parent.wait().unwrap_err().kind(), ErrorKind::Invalid);
     assert!(!called.load(Ordering::Relaxed));
