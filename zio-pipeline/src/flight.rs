@@ -30,6 +30,8 @@ struct Cargo {
     start_ns: u64,
     offset_bytes: u64,
     len_bytes: u64,
+    /// It writes, or trims: what stands in its place will be another when it lands.
+    changes: bool,
     passengers: Passengers,
 }
 
@@ -40,6 +42,7 @@ pub(crate) struct InFlight {
     /// On the device.
     pub(crate) offset_bytes: u64,
     pub(crate) len_bytes: u64,
+    pub(crate) changes: bool,
     /// Its requests have been told that they failed.
     pub(crate) given_up: bool,
 }
@@ -51,6 +54,11 @@ pub(crate) fn pieces_of(op: &VdevOp) -> usize {
         VdevOp::Write(data) => data.segments().len(),
         VdevOp::Flush | VdevOp::Trim { .. } => 0,
     }
+}
+
+/// Does it change what is stored?
+pub(crate) fn changes(op: &VdevOp) -> bool {
+    matches!(op, VdevOp::Write(_) | VdevOp::Trim { .. })
 }
 
 /// An I/O at the device. Recycled.
@@ -92,8 +100,10 @@ impl Flight {
             });
         }
         let (leaf, ticket) = (Arc::clone(leaf), Some(ticket));
-        let cargo = Cargo { leaf, ticket, start_ns, offset_bytes, len_bytes, passengers };
-        self.depart(cargo, packed.unwrap_or(VdevOp::Flush))
+        let op = packed.unwrap_or(VdevOp::Flush);
+        let changes = changes(&op);
+        let cargo = Cargo { leaf, ticket, start_ns, offset_bytes, len_bytes, changes, passengers };
+        self.depart(cargo, op)
     }
 
     /// Packs an I/O that goes around the queue.
@@ -107,7 +117,9 @@ impl Flight {
         let (op, offset_bytes, token) = io.into_parts();
         let passenger = Passenger { token, pieces: pieces_of(&op), gap_before: false };
         let (leaf, passengers) = (Arc::clone(leaf), smallvec::smallvec![passenger]);
-        self.depart(Cargo { leaf, ticket: None, start_ns, offset_bytes, len_bytes, passengers }, op)
+        let (ticket, changes) = (None, changes(&op));
+        let cargo = Cargo { leaf, ticket, start_ns, offset_bytes, len_bytes, changes, passengers };
+        self.depart(cargo, op)
     }
 
     fn depart(self: Arc<Self>, cargo: Cargo, op: VdevOp) -> VdevIo {
@@ -119,9 +131,11 @@ impl Flight {
     /// What is under way, if it is.
     pub(crate) fn look(&self) -> Option<InFlight> {
         let cargo = self.0.lock();
-        let Cargo { start_ns, offset_bytes, len_bytes, passengers, .. } = cargo.as_ref()?;
+        let Cargo { start_ns, offset_bytes, len_bytes, changes, passengers, .. } =
+            cargo.as_ref()?;
         let (start_ns, offset_bytes, len_bytes) = (*start_ns, *offset_bytes, *len_bytes);
-        Some(InFlight { start_ns, offset_bytes, len_bytes, given_up: passengers.is_empty() })
+        let (changes, given_up) = (*changes, passengers.is_empty());
+        Some(InFlight { start_ns, offset_bytes, len_bytes, changes, given_up })
     }
 
     /// Answers the requests in the device's stead, if the I/O started at `before_ns` or
@@ -130,7 +144,13 @@ impl Flight {
         let left = {
             let mut cargo = self.0.lock();
             let old = cargo.as_mut().filter(|cargo| cargo.start_ns <= before_ns);
-            old.map(|cargo| std::mem::take(&mut cargo.passengers)).unwrap_or_default()
+            old.map(|cargo| {
+                if cargo.changes && !cargo.passengers.is_empty() {
+                    cargo.leaf.ghost_comes();
+                }
+                std::mem::take(&mut cargo.passengers)
+            })
+            .unwrap_or_default()
         };
         let count = left.len();
         for passenger in left {
@@ -143,7 +163,10 @@ impl Flight {
 impl Complete for Flight {
     fn complete(self: Arc<Self>, _ticket: u64, done: VdevDone) {
         let Some(cargo) = self.0.lock().take() else { return };
-        let Cargo { leaf, ticket, start_ns, passengers, .. } = cargo;
+        let Cargo { leaf, ticket, start_ns, changes, passengers, .. } = cargo;
+        if changes && passengers.is_empty() {
+            leaf.ghost_goes();
+        }
         leaf.keep(self);
         leaf.land(ticket, start_ns, &done);
         unload(passengers, done);

@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use zio_core::{
 use crate::builder::LABELS_END_BYTES;
 use crate::clock::Clock;
 use crate::events::{Event, EventKind, Events, SLOW_IO_NS};
-use crate::flight::{Flight, InFlight, pieces_of};
+use crate::flight::{Flight, InFlight, changes, pieces_of};
 use crate::health::Health;
 
 /// A write in more pieces than data and padding is not merged with others:
@@ -53,6 +53,8 @@ pub(crate) struct Leaf {
     health: Health,
     /// Who is told of trouble.
     events: Option<Arc<Events>>,
+    /// Writes and trims that were given up, and that the device has not answered.
+    ghosts: AtomicUsize,
     /// No I/O is started any more.
     closed: AtomicBool,
 }
@@ -82,6 +84,7 @@ impl Leaf {
             load: AtomicU32::new(0),
             health: Health::default(),
             events: None,
+            ghosts: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         })
     }
@@ -191,6 +194,11 @@ impl Leaf {
             false => about.offset_bytes.saturating_add(self.data_start_bytes),
         };
         let io = VdevIo::new(op, offset_bytes, token);
+        if changes(io.op()) && self.is_haunted(offset_bytes, io.len_bytes()) {
+            let words = "an I/O that was given up may still change this place";
+            io.finish(Err(VdevError::msg(VdevErrorKind::TimedOut, words)));
+            return;
+        }
         let Some((class, kind)) = about.class.zip(about.kind) else {
             let io = self.flight().load_alone(self, io, self.clock.now_ns());
             self.depart(io);
@@ -350,6 +358,30 @@ impl Leaf {
     /// What the device has not answered.
     pub(crate) fn in_flight(&self) -> Vec<InFlight> {
         self.all_flights.lock().iter().filter_map(|flight| flight.look()).collect()
+    }
+
+    /// May something change this place that nobody waits for any more? Whatever is written there
+    /// now could be gone when the device wakes up.
+    fn is_haunted(&self, offset_bytes: u64, len_bytes: u64) -> bool {
+        if self.ghosts.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let end_bytes = offset_bytes.saturating_add(len_bytes);
+        self.in_flight().iter().any(|io| {
+            let overlaps =
+                io.offset_bytes < end_bytes && offset_bytes < io.offset_bytes + io.len_bytes;
+            io.given_up && io.changes && overlaps
+        })
+    }
+
+    /// A write or trim has been given up.
+    pub(crate) fn ghost_comes(&self) {
+        self.ghosts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The device has answered one of those after all.
+    pub(crate) fn ghost_goes(&self) {
+        self.ghosts.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Fails the requests whose I/O the device has had since `before_ns`. Returns how many.

@@ -36,16 +36,16 @@ impl Settle {
     }
 
     /// The addresses a failed write was given go back at once: nobody has
-    /// ever known them (spec 1.11 step 11).
-    fn undo_allocation(&self, zio: &mut Zio) {
+    /// ever known them (spec 1.11 step 11). `hung` is a write to them that the device may still do:
+    /// then they are leaked, not reused.
+    fn undo_allocation(&self, zio: &mut Zio, hung: bool) {
         let failed = zio.error.is_some()
             && zio.ty() == ZioType::Write
             && !zio.flags().intersects(Flags::IO_REWRITE | Flags::NOPWRITE);
-        if failed && zio.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
-            // A device may still write there, whenever it wakes up: leaked, not reused.
-            return;
-        }
         let undone = if failed && zio.traced().contains(Stages::DVA_ALLOCATE) {
+            if hung {
+                return;
+            }
             space::take_back_extents(&self.shared, &gang::extents_of(zio), zio.txg)
         } else if failed && zio.traced().contains(Stages::DDT_WRITE) && zio.bp.copies() > 0 {
             // It holds a reference to a shared block, and fails for another reason.
@@ -67,9 +67,11 @@ impl Stage for Settle {
 
     fn run(&self, zio: ZioBox) -> Next {
         let mut zio = zio.wait_children(ChildSet::all(), WaitType::Done)?;
+        // Its own: children that hang keep their own space.
+        let hung = zio.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TimedOut);
         done::settle(&mut zio);
         if zio.is_allocating() {
-            self.undo_allocation(&mut zio);
+            self.undo_allocation(&mut zio, hung);
         } else if zio.ty() == ZioType::Trim {
             space::open_after_trim(&self.shared, &mut zio);
         }

@@ -439,6 +439,7 @@ impl Stage for IoDone {
             if zio.vdev.is_none()
                 && zio.error.is_some()
                 && !zio.is_cancelled()
+                && !self.shared.suspension.is_closed()
                 && has_untried_places(&zio, &self.shared)
             {
                 zio.rerun_from(Stages::VDEV_IO_START);
