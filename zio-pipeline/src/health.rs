@@ -118,6 +118,11 @@ impl Health {
         self.misses_any.load(Ordering::Relaxed) && self.missing.lock().has(txg, place)
     }
 
+    /// The same, where the place is known and not just the group.
+    pub(crate) fn is_missing_exactly(&self, txg: Txg, place: &Range<u64>) -> bool {
+        self.misses_any.load(Ordering::Relaxed) && self.missing.lock().has_exactly(txg, place)
+    }
+
     pub(crate) fn missing(&self) -> TxgRanges {
         self.missing.lock().txgs().clone()
     }
@@ -141,12 +146,12 @@ impl Health {
         std::mem::take(&mut self.unflushed.lock())
     }
 
-    /// The flush failed everywhere; the next one is to make this durable as well.
+    /// The flush failed; the next one is to make this durable as well.
     pub(crate) fn put_back(&self, unflushed: &TxgRanges) {
         self.unflushed.lock().merge(unflushed);
     }
 
-    /// The flush failed here and not elsewhere: what it was to make durable may be lost.
+    /// The flush failed here, and went well on a leaf that has all of this: what it was to make durable may be lost.
     pub(crate) fn flush_failed(&self, lost: &TxgRanges) {
         self.change_missing(|missing| missing.insert_somewhere(lost));
     }

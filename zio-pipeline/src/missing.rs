@@ -87,6 +87,11 @@ impl Missing {
         self.txgs.contains(txg) && (self.places_unknown || self.overlapping(place).is_some())
     }
 
+    /// Is a block of this group known to be missing in this very place?
+    pub(crate) fn has_exactly(&self, txg: Txg, place: &Range<u64>) -> bool {
+        self.txgs.contains(txg) && self.overlapping(place).is_some()
+    }
+
     fn overlapping(&self, place: &Range<u64>) -> Option<(u64, u64)> {
         let (start, end) = self.extents.range(..place.end).next_back()?;
         (*end > place.start).then_some((*start, *end))
@@ -139,6 +144,7 @@ mod tests {
                     for byte in 0..70 {
                         let expected = txgs[txg as usize] && bytes[byte as usize];
                         prop_assert_eq!(missing.has(txg, &(byte..byte + 1)), expected);
+                        prop_assert_eq!(missing.has_exactly(txg, &(byte..byte + 1)), expected);
                     }
                 }
             }
@@ -152,6 +158,7 @@ mod tests {
         missing.insert(9, 0..10);
         missing.landed(&(0..100));
         assert!(missing.has(4, &(700..800)) && missing.txgs().contains(9));
+        assert!(!missing.has_exactly(4, &(700..800)));
         missing.subtract(&TxgRanges::from_iter([3..=9]));
         assert!(missing.is_empty() && !missing.has(4, &(700..800)));
     }

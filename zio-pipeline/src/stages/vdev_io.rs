@@ -296,7 +296,7 @@ fn report(zio: &mut Zio, shared: &Shared, good: Option<&Data>) {
 fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     let (mut good, mut worst) = (None, None);
     while let Some(mut child) = zio.take_finished_child() {
-        match child.take_error().or_else(|| stale(shared, child.get())) {
+        match child.take_error().or_else(|| stale(shared, zio, child.get())) {
             None => _ = good.get_or_insert_with(|| child.take_data()),
             Some(error) => {
                 if let Some(bad) = BadCopy::of(&mut child, &error) {
@@ -323,14 +323,20 @@ fn take_good_copy(shared: &Shared, zio: &mut Zio) {
 }
 
 /// A gang header verifies by its place and birth, so an earlier one of the same place and birth would pass: one that
-/// the leaf is known to have missed is not taken for good.
-fn stale(shared: &Shared, child: &Zio) -> Option<Error> {
+/// the leaf is known to have missed is not taken for good. Where nothing is known but that the leaf lacks blocks of
+/// that group, other leaves are asked first; if none has a better one, it is taken: the whole block will be verified.
+fn stale(shared: &Shared, zio: &Zio, child: &Zio) -> Option<Error> {
     if child.bp.checksum_id() != checksum::Algorithm::GangHeader.id() {
         return None;
     }
     let leaf = shared.leaf_of(child).ok()?;
     let place = child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64);
-    let is_missing = leaf.health().is_missing(child.bp.physical_birth(), &place);
+    let (health, birth) = (leaf.health(), child.bp.physical_birth());
+    let is_missing = if zio.flags().contains(Flags::IO_RETRY) {
+        health.is_missing_exactly(birth, &place)
+    } else {
+        health.is_missing(birth, &place)
+    };
     let words = "the leaf has missed this write";
     is_missing.then(|| Error::msg(ErrorKind::Checksum, words).at(child.place()))
 }
