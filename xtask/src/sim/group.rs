@@ -113,6 +113,12 @@ impl Group {
         self.results.missing.load(Ordering::Relaxed) == 0 && !self.results.whole.lock().is_empty()
     }
 
+    /// Those that have not ended.
+    pub(super) fn unfinished(&self) -> Vec<&Sent> {
+        let places = self.results.places.lock();
+        self.sent.iter().zip(&*places).filter(|(_, end)| end.is_none()).map(|(s, _)| s).collect()
+    }
+
     /// All results, and that of the group.
     pub(super) fn finish(&self) -> (Vec<Outcome>, Option<Error>) {
         let places = std::mem::take(&mut *self.results.places.lock());
@@ -349,7 +355,8 @@ impl History {
         let slot = Arc::new(Mutex::new(None));
         let answer = Arc::clone(&slot);
         pending.nowait(move |result| *answer.lock() = Some(result));
-        self.drive(pipeline, &[], &|| slot.lock().is_some());
+        let ended = self.drive(pipeline, &[], &|| slot.lock().is_some());
+        assert!(ended, "a request is stuck: {pipeline:?}");
         let answer = slot.lock().take();
         answer.expect("driven until it was there")
     }

@@ -149,7 +149,9 @@ impl History {
         let ops = self.draw_ops(pipeline);
         let injected = self.inject();
         let group = self.start_group(pipeline, ops);
-        self.drive(pipeline, &group.controls, &|| group.is_done());
+        let ended = self.drive(pipeline, &group.controls, &|| group.is_done());
+        let (live, suspended) = (pipeline.live(), pipeline.suspended().requests);
+        assert!(ended, "stuck, {live} live, {suspended} suspended: {:?}", group.unfinished());
         self.stop_injecting();
         self.judge(&group, Excuses { injected, cut_off: false });
         if self.rng.coin() {

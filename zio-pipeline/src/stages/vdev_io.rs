@@ -143,6 +143,19 @@ impl IoStart {
     }
 }
 
+/// A scrub looks at every copy; and who tries a gang header for the last time compares all there are.
+fn wants_all_copies(zio: &Zio) -> bool {
+    zio.flags().contains(Flags::SCRUB) || (is_gang_header(zio) && is_last_try(zio))
+}
+
+fn is_gang_header(zio: &Zio) -> bool {
+    zio.bp.checksum_id() == checksum::Algorithm::GangHeader.id()
+}
+
+fn is_last_try(zio: &Zio) -> bool {
+    zio.flags().contains(Flags::IO_RETRY)
+}
+
 /// Where a copy stands, in bytes of the data area.
 fn place_of(dva: Dva, len_bytes: usize) -> Range<u64> {
     dva.offset_bytes()..dva.offset_bytes().saturating_add(len_bytes as u64)
@@ -241,7 +254,7 @@ impl Stage for IoStart {
             return self.to_device(zio, vdev);
         }
         let started = match zio.ty() {
-            ZioType::Read if zio.flags().contains(Flags::SCRUB) => self.read_all_copies(&mut zio),
+            ZioType::Read if wants_all_copies(&zio) => self.read_all_copies(&mut zio),
             ZioType::Read => self.read_one_copy(&mut zio).map(Zio::start),
             ZioType::Ioctl => {
                 self.flush_all_leaves(&mut zio);
@@ -295,18 +308,35 @@ fn report(zio: &mut Zio, shared: &Shared, good: Option<&Data>) {
 /// places that gave none. Without any it is an error for now.
 fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     let (mut good, mut worst) = (None, None);
+    let mut doubtful: SmallVec<[(u32, Data, Error); 1]> = SmallVec::new();
     while let Some(mut child) = zio.take_finished_child() {
-        match child.take_error().or_else(|| stale(shared, zio, child.get())) {
-            None => _ = good.get_or_insert_with(|| child.take_data()),
-            Some(error) => {
-                if let Some(bad) = BadCopy::of(&mut child, &error) {
-                    keep(zio, bad);
-                }
-                if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
-                    zio.bad |= 1 << child.get().slot;
-                }
-                worst = Error::worst(worst, Some(error));
+        let slot = child.get().slot;
+        let error = match (child.take_error(), staleness(shared, child.get())) {
+            (Some(error), _) | (None, Staleness::Stale(error)) => error,
+            (None, Staleness::Unknown(error)) => {
+                doubtful.push((slot, child.take_data(), error));
+                continue;
             }
+            (None, Staleness::Current) => {
+                good.get_or_insert_with(|| child.take_data());
+                continue;
+            }
+        };
+        if let Some(bad) = BadCopy::of(&mut child, &error) {
+            keep(zio, bad);
+        }
+        if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
+            zio.bad |= 1 << slot;
+        }
+        worst = Error::worst(worst, Some(error));
+    }
+    if good.is_none() && is_last_try(zio) {
+        good = agreed(&doubtful);
+    }
+    for (slot, data, error) in doubtful {
+        if good.as_ref().is_none_or(|good| !good.chunks().flatten().eq(data.chunks().flatten())) {
+            zio.bad |= 1 << slot;
+            worst = Error::worst(worst, Some(error));
         }
     }
     if good.is_some() || !has_untried_places(zio, shared) {
@@ -322,23 +352,37 @@ fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     }
 }
 
+/// What all copies say of which nobody knows whether they are current.
+fn agreed(doubtful: &[(u32, Data, Error)]) -> Option<Data> {
+    let ((_, first, _), others) = doubtful.split_first()?;
+    let agrees = |other: &Data| first.chunks().flatten().eq(other.chunks().flatten());
+    others.iter().all(|(_, other, _)| agrees(other)).then(|| first.clone())
+}
+
+/// Is a copy that verifies that of an earlier block?
+enum Staleness {
+    Current,
+    /// Perhaps: the leaf lacks blocks of this group, nobody knows which.
+    Unknown(Error),
+    Stale(Error),
+}
+
 /// A gang header verifies by its place and birth, so an earlier one of the same place and birth would pass: one that
 /// the leaf is known to have missed is not taken for good. Where nothing is known but that the leaf lacks blocks of
-/// that group, other leaves are asked first; if none has a better one, it is taken: the whole block will be verified.
-fn stale(shared: &Shared, zio: &Zio, child: &Zio) -> Option<Error> {
-    if child.bp.checksum_id() != checksum::Algorithm::GangHeader.id() {
-        return None;
-    }
-    let leaf = shared.leaf_of(child).ok()?;
-    let place = child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64);
+/// that group, others are asked first.
+fn staleness(shared: &Shared, child: &Zio) -> Staleness {
+    let Ok(leaf) = shared.leaf_of(child) else { return Staleness::Current };
     let (health, birth) = (leaf.health(), child.bp.physical_birth());
-    let is_missing = if zio.flags().contains(Flags::IO_RETRY) {
-        health.is_missing_exactly(birth, &place)
+    let place = child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64);
+    if !is_gang_header(child) || !health.is_missing(birth, &place) {
+        return Staleness::Current;
+    }
+    let error = |words| Error::msg(ErrorKind::Checksum, words).at(child.place());
+    if health.is_missing_exactly(birth, &place) {
+        Staleness::Stale(error("the leaf has missed this write"))
     } else {
-        health.is_missing(birth, &place)
-    };
-    let words = "the leaf has missed this write";
-    is_missing.then(|| Error::msg(ErrorKind::Checksum, words).at(child.place()))
+        Staleness::Unknown(error("the leaf may have missed this write"))
+    }
 }
 
 /// Is there a place left that might give the block?
