@@ -207,6 +207,13 @@ impl Leaf {
             false => about.offset_bytes.saturating_add(self.data_start_bytes),
         };
         let io = VdevIo::new(op, offset_bytes, token);
+        let changes = matches!(io.op(), VdevOp::Write(_) | VdevOp::Trim { .. });
+        if changes && self.is_haunted(offset_bytes..offset_bytes.saturating_add(io.len_bytes())) {
+            // Two writes to one place, and nobody knows which one comes last.
+            let words = "an I/O that was given up may still change this place";
+            io.finish(Err(VdevError::msg(VdevErrorKind::TimedOut, words)));
+            return;
+        }
         let Some((class, kind)) = about.class.zip(about.kind) else {
             let io = self.flight().load_alone(self, io, self.clock.now_ns());
             self.depart(io);
@@ -393,14 +400,18 @@ impl Leaf {
     }
 
     /// May an I/O that was given up still write to this part of the data area?
-    pub(crate) fn is_haunted(&self, place: &Range<u64>) -> bool {
+    pub(crate) fn is_haunted_at(&self, place: &Range<u64>) -> bool {
         let first = self.data_start_bytes;
-        let (start, end) = (place.start.saturating_add(first), place.end.saturating_add(first));
+        self.is_haunted(place.start.saturating_add(first)..place.end.saturating_add(first))
+    }
+
+    /// The same for a part of the device.
+    fn is_haunted(&self, place: Range<u64>) -> bool {
         let touches = |io: &InFlight| {
             io.given_up
                 && io.changes
-                && io.offset_bytes < end
-                && start < io.offset_bytes.saturating_add(io.len_bytes)
+                && io.offset_bytes < place.end
+                && place.start < io.offset_bytes.saturating_add(io.len_bytes)
         };
         self.hangs() && self.in_flight().iter().any(touches)
     }

@@ -112,7 +112,7 @@ impl Shared {
     pub(crate) fn is_haunted(&self, dva: Dva) -> bool {
         let place = dva.offset_bytes()..dva.offset_bytes().saturating_add(dva.asize_bytes());
         let leaves = self.vdev(dva.vdev()).map_or(&[][..], TopVdev::leaves);
-        leaves.iter().any(|leaf| leaf.is_haunted(&place))
+        leaves.iter().any(|leaf| leaf.is_haunted_at(&place))
     }
 
     /// Smallest unit of allocation of all vdevs, as a shift (spec 2.4).

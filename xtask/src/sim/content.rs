@@ -38,6 +38,11 @@ impl Content {
         Self { number, len_bytes: sectors as usize * 512, kind }
     }
 
+    /// Another one, of the same length and kind.
+    pub(super) fn of_the_same_size(&self, rng: &mut Rng) -> Self {
+        Self { number: rng.next_u64(), ..*self }
+    }
+
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut rng = Rng::new(self.number);
         let mut bytes = vec![0; self.len_bytes];

@@ -1,17 +1,32 @@
 //! `cargo xtask sim`: whole pipelines on simulated machines, from seeds.
 //!
-//! Each seed draws a machine (disks, latencies, faults), a pipeline over it
-//! (device queue, allocator, task queues in any order), and a history of
-//! groups of reads, writes, frees, claims, flushes and trims, with power cuts
-//! and reopenings in between. A model knows what every live pointer must give.
+//! Each seed draws a machine (disks, mirrors, latencies, faults), a pipeline over it
+//! (device queue, allocator, fail mode, task queues in any order), and a history of groups
+//! of reads, writes of all roads, frees, claims, flushes and trims. Meanwhile devices go away and
+//! come back, hang and are given up, stages fail, requests are cancelled and change their class;
+//! power cuts, ends in the middle of everything, and reopenings come in between. A model knows
+//! what every live pointer must give.
 //!
 //! What is never so, whatever the disks do: wrong data; a request that
-//! finishes twice or not at all; a live zio at close; an allocator that
-//! differs from the live pointers; an I/O outside its device; lost data that
+//! finishes twice or not at all; a live zio at close; an allocator, or a dedup table, that
+//! differs from the live pointers; a reservation that is left over; an I/O outside its device, or
+//! after the end; a leaf of a mirror that lacks a block and is not known to; lost data that
 //! was durable on disks that do not lie.
+//!
+//! * `world`: the machine, and pipelines over it
+//! * `history`: lives of a pool, and how they end
+//! * `group`: requests that are under way together
+//! * `trouble`: what happens to them meanwhile
+//! * `judge`: what they may end in
+//! * `books`: what must be so between the groups
 
+mod books;
 mod content;
+mod group;
 mod history;
+mod judge;
+mod tally;
+mod trouble;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +34,8 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
+
+use tally::Tally;
 
 /// Options of `cargo xtask sim`.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
     let sums = (args.first..args.first + args.seeds)
         .into_par_iter()
         .map(|seed| run_one(seed, false))
-        .try_reduce(history::Tally::default, |mut sums, tally| {
+        .try_reduce(Tally::default, |mut sums, tally| {
             sums.add(&tally);
             Ok(sums)
         })?;
@@ -62,7 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// One seed. A violated invariant, or a machine that is stuck, panics inside.
-fn run_one(seed: u64, tell: bool) -> Result<history::Tally> {
+fn run_one(seed: u64, tell: bool) -> Result<Tally> {
     let story = || history::History::new(seed, tell).run();
     match catch_unwind(AssertUnwindSafe(story)) {
         Ok(tally) => Ok(tally),

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use metaslab::Metaslabs;
 use parking_lot::Mutex;
-use vdev_sim::{DiskConfig, FaultProfile, Machine, Rng, SimAllocator, SimAllocatorConfig, SimDisk};
-use zio_core::{Allocator, Txg, Vdev, VdevId};
-use zio_pipeline::{DATA_START_BYTES, DatasetKeys, Mirror, Pipeline, Suite};
+use vdev_sim::{
+    DiskConfig, FaultId, FaultProfile, Machine, Rng, SimAllocator, SimAllocatorConfig, SimDisk,
+};
+use zio_core::bp::PoolShape;
+use zio_core::{BlockPointer, Txg, Vdev, VdevId};
+use zio_pipeline::inject::Injections;
+use zio_pipeline::{DATA_START_BYTES, DatasetKeys, FailMode, Mirror, Pipeline, Suite};
 
 /// How honest the disks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +33,24 @@ pub(super) struct World {
     large_gang_headers: bool,
     ashift: Option<u32>,
     faults: Vec<FaultProfile>,
+    /// Devices come and go, hang, and are given up.
+    pub(super) troubled: bool,
+    /// Faults are put into stages as well.
+    pub(super) injected: bool,
+    /// What becomes of requests without devices.
+    fail_mode: FailMode,
+    space: Space,
+    /// Disks that are going to forget an I/O.
+    pub(super) stalls: Vec<(usize, FaultId)>,
+}
+
+/// The allocator of the pipeline that is open.
+enum Space {
     /// Keeps freed space back until told.
-    mean: Option<Arc<SimAllocator>>,
+    Mean(Arc<SimAllocator>),
+    Real(Arc<Metaslabs>),
+    /// The pipeline has brought its own.
+    Unknown,
 }
 
 impl World {
@@ -71,7 +91,11 @@ impl World {
             large_gang_headers: rng.coin(),
             ashift,
             faults,
-            mean: None,
+            troubled: honesty != Honesty::Sound && rng.chance(700),
+            injected: rng.chance(250),
+            fail_mode: if rng.coin() { FailMode::Wait } else { FailMode::Continue },
+            space: Space::Unknown,
+            stalls: Vec::new(),
         }
     }
 
@@ -93,20 +117,86 @@ impl World {
         }
     }
 
+    /// Every disk is there and answers.
+    pub(super) fn all_online(&mut self) {
+        for (disk, stall) in std::mem::take(&mut self.stalls) {
+            self.disks[disk].heal(stall);
+        }
+        for disk in &self.disks {
+            disk.online();
+            disk.release();
+        }
+    }
+
+    /// I/Os that the disks have been given so far.
+    pub(super) fn ios(&self) -> u64 {
+        let of = |disk: &Arc<SimDisk>| {
+            let seen = disk.counters();
+            seen.reads + seen.writes + seen.flushes + seen.trims
+        };
+        self.disks.iter().map(of).sum()
+    }
+
     /// Space freed so far can be used again.
     pub(super) fn end_txg(&self) {
-        if let Some(mean) = &self.mean {
+        if let Space::Mean(mean) = &self.space {
             mean.settle(u64::MAX);
         }
     }
 
+    /// Bytes that writes under way have reserved, where the allocator tells.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        match &self.space {
+            Space::Real(space) => space.reserved_bytes(),
+            Space::Mean(_) | Space::Unknown => 0,
+        }
+    }
+
+    /// Leaves of mirrors, by vdev and number within it.
+    pub(super) fn mirror_leaves(&self) -> impl Iterator<Item = (VdevId, usize)> {
+        let mirrors = self.vdevs.iter().enumerate().filter(|(_, leaves)| leaves.len() > 1);
+        mirrors
+            .flat_map(|(id, leaves)| (0..leaves.len()).map(move |leaf| (VdevId(id as u32), leaf)))
+    }
+
+    /// What the leaves have where a block stands, if some have something else than the others:
+    /// for each of its addresses, and those of its pieces.
+    pub(super) fn differing(&self, bp: &BlockPointer) -> Option<String> {
+        let header_bytes = match (bp.is_gang(), self.large_gang_headers) {
+            (true, true) => bp.gang_header_bytes(self),
+            _ => 512,
+        };
+        let len_bytes = if bp.is_gang() { header_bytes } else { bp.psize_bytes() as usize };
+        let mut header = Vec::new();
+        for dva in bp.dvas() {
+            let at = DATA_START_BYTES + dva.offset_bytes();
+            let leaves = &self.vdevs[dva.vdev().0 as usize];
+            let on = |leaf: &usize| self.disks[*leaf].peek(at, len_bytes);
+            header = on(&leaves[0]);
+            if let Some(other) = leaves.iter().position(|leaf| on(leaf) != header) {
+                return Some(format!(
+                    "leaf {other} and leaf 0 of {dva}, {len_bytes} bytes of {bp}"
+                ));
+            }
+        }
+        if !bp.is_gang() {
+            return None;
+        }
+        let members = bp.gang_members(&header, bp.order(), self).expect("a header of ours");
+        members.iter().find_map(|member| self.differing(member))
+    }
+
     /// A pipeline over the disks as they are, with whatever parts are drawn.
-    pub(super) fn open(&mut self, rng: &mut Rng, txg: Txg) -> Pipeline {
+    pub(super) fn open(&mut self, rng: &mut Rng, txg: Txg, faults: &Injections) -> Pipeline {
         let machine = self.machine.clone();
         let mut builder = Pipeline::builder()
             .task_queue(self.machine.queue())
             .clock(move || machine.now_ns())
+            .fail_mode(self.fail_mode)
             .txg(txg);
+        if self.injected {
+            builder = builder.inject(faults);
+        }
         let disk = |number: &usize| Arc::clone(&self.disks[*number]) as Arc<dyn Vdev>;
         for vdev in &self.vdevs {
             builder = match vdev.as_slice() {
@@ -133,17 +223,21 @@ impl World {
         if rng.chance(250) {
             builder = builder.always_dispatch();
         }
-        self.mean = None;
+        self.space = Space::Unknown;
         // The mean allocator has one unit for all vdevs.
         let ashifts: Vec<u32> = self.spaces().map(|(.., ashift)| ashift).collect();
         let one_unit = ashifts.iter().all(|ashift| *ashift == ashifts[0]);
         match rng.below(4) {
             0 if one_unit => {
                 let mean = self.mean_allocator(rng);
-                self.mean = Some(Arc::clone(&mean));
+                self.space = Space::Mean(Arc::clone(&mean));
                 builder = builder.allocator(mean);
             }
-            1 => builder = builder.allocator(self.tight_allocator(rng)),
+            1 | 2 => {
+                let space = self.tight_allocator(rng);
+                self.space = Space::Real(Arc::clone(&space));
+                builder = builder.allocator(space);
+            }
             _ => {}
         }
         builder.build().expect("the disks are sound enough to open")
@@ -178,7 +272,7 @@ impl World {
     }
 
     /// The real one, with a throttle so tight that writes wait for it.
-    fn tight_allocator(&self, rng: &mut Rng) -> Arc<dyn Allocator> {
+    fn tight_allocator(&self, rng: &mut Rng) -> Arc<Metaslabs> {
         let space = Metaslabs::new(metaslab::Config {
             defer_txgs: 0,
             reserve_bytes_max: Some(512 << rng.below(9)),
@@ -188,6 +282,16 @@ impl World {
             space.add_vdev(id, data_bytes, ashift).expect("a vdev of the machine");
         }
         Arc::new(space)
+    }
+}
+
+impl PoolShape for World {
+    fn data_bytes(&self, vdev: VdevId) -> Option<u64> {
+        self.spaces().find(|space| space.0 == vdev).map(|(_, data_bytes, _)| data_bytes)
+    }
+
+    fn unit_bytes(&self, vdev: VdevId) -> u64 {
+        self.spaces().find(|space| space.0 == vdev).map_or(1, |(.., ashift)| 1 << ashift)
     }
 }
 

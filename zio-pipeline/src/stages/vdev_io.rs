@@ -148,6 +148,19 @@ impl IoStart {
     }
 }
 
+/// A scrub looks at every copy; and who tries a gang header for the last time compares all there are.
+fn wants_all_copies(zio: &Zio) -> bool {
+    zio.flags().contains(Flags::SCRUB) || (is_gang_header(zio) && is_last_try(zio))
+}
+
+fn is_gang_header(zio: &Zio) -> bool {
+    zio.bp.checksum_id() == checksum::Algorithm::GangHeader.id()
+}
+
+fn is_last_try(zio: &Zio) -> bool {
+    zio.flags().contains(Flags::IO_RETRY)
+}
+
 /// Where a copy stands, in bytes of the data area.
 fn place_of(dva: Dva, len_bytes: usize) -> Range<u64> {
     dva.offset_bytes()..dva.offset_bytes().saturating_add(len_bytes as u64)
@@ -246,7 +259,7 @@ impl Stage for IoStart {
             return self.to_device(zio, vdev);
         }
         let started = match zio.ty() {
-            ZioType::Read if zio.flags().contains(Flags::SCRUB) => self.read_all_copies(&mut zio),
+            ZioType::Read if wants_all_copies(&zio) => self.read_all_copies(&mut zio),
             ZioType::Read => self.read_one_copy(&mut zio).map(Zio::start),
             ZioType::Ioctl => {
                 zio = flush::enter(&self.shared, zio)?;
@@ -273,63 +286,67 @@ impl IoDone {
     }
 }
 
-/// What the reads of a block's places have brought so far besides a good copy.
-#[derive(Default)]
-struct Evidence {
-    /// To be reported once there is a good one to compare them with.
-    bad: SmallVec<[BadCopy; 1]>,
-    /// A copy that verifies, on a leaf that may have missed the block.
-    last_resort: Option<Data>,
-}
+/// Bad copies of a block that are to be reported once there is a good one to compare them with.
+type BadCopies = SmallVec<[BadCopy; 1]>;
 
-fn evidence(zio: &mut Zio) -> &mut Evidence {
-    if !zio.evidence.as_ref().is_some_and(|it| it.is::<Evidence>()) {
-        zio.evidence = Some(Box::<Evidence>::default());
+fn keep(zio: &mut Zio, bad: BadCopy) {
+    let kept = zio.evidence.get_or_insert_with(|| Box::new(BadCopies::new()));
+    if let Some(kept) = kept.downcast_mut::<BadCopies>() {
+        kept.push(bad);
     }
-    let evidence = zio.evidence.as_mut().and_then(|it| it.downcast_mut::<Evidence>());
-    evidence.expect("it has just been made")
 }
 
-/// Reports the bad copies that were met so far. Returns what is to be taken if nothing better
-/// was found.
-fn report(zio: &mut Zio, shared: &Shared, good: Option<&Data>) -> Option<Data> {
-    let kept = zio.evidence.take()?.downcast::<Evidence>().ok()?;
-    for BadCopy { error, data } in kept.bad {
+/// Reports the bad copies that were met so far.
+fn report(zio: &mut Zio, shared: &Shared, good: Option<&Data>) {
+    let Some(kept) = zio.evidence.take().and_then(|kept| kept.downcast::<BadCopies>().ok()) else {
+        return;
+    };
+    for BadCopy { error, data } in *kept {
         shared.events.post(EventKind::Checksum, || {
             let good = good.filter(|_| !data.is_empty());
             let damage = good.map(|good| Damage::between(good, &data));
             Event::Checksum(ChecksumReport { bookmark: zio.bookmark, error, damage })
         });
     }
-    kept.last_resort
 }
 
 /// Takes the first good copy among the children that came home, and notes the
 /// places that gave none. Without any it is an error for now.
 fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     let (mut good, mut worst) = (None, None);
+    let mut doubtful: SmallVec<[(u32, Data, Error); 1]> = SmallVec::new();
     while let Some(mut child) = zio.take_finished_child() {
-        match child.take_error().or_else(|| stale(shared, child.get())) {
-            None if is_doubtful(shared, child.get()) => {
-                evidence(zio).last_resort = Some(child.take_data());
-                let words = "the leaf may have missed this write";
-                worst = Error::worst(worst, Some(Error::msg(ErrorKind::Checksum, words)));
+        let slot = child.get().slot;
+        let error = match (child.take_error(), staleness(shared, child.get())) {
+            (Some(error), _) | (None, Staleness::Stale(error)) => error,
+            (None, Staleness::Unknown(error)) => {
+                doubtful.push((slot, child.take_data(), error));
+                continue;
             }
-            None => _ = good.get_or_insert_with(|| child.take_data()),
-            Some(error) => {
-                if let Some(bad) = BadCopy::of(&mut child, &error) {
-                    evidence(zio).bad.push(bad);
-                }
-                if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
-                    zio.bad |= 1 << child.get().slot;
-                }
-                worst = Error::worst(worst, Some(error));
+            (None, Staleness::Current) => {
+                good.get_or_insert_with(|| child.take_data());
+                continue;
             }
+        };
+        if let Some(bad) = BadCopy::of(&mut child, &error) {
+            keep(zio, bad);
+        }
+        if matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Io) {
+            zio.bad |= 1 << slot;
+        }
+        worst = Error::worst(worst, Some(error));
+    }
+    if good.is_none() && is_last_try(zio) {
+        good = agreed(&doubtful);
+    }
+    for (slot, data, error) in doubtful {
+        if good.as_ref().is_none_or(|good| !good.chunks().flatten().eq(data.chunks().flatten())) {
+            zio.bad |= 1 << slot;
+            worst = Error::worst(worst, Some(error));
         }
     }
     if good.is_some() || !has_untried_places(zio, shared) {
-        let last_resort = report(zio, shared, good.as_ref());
-        good = good.or(last_resort);
+        report(zio, shared, good.as_ref());
     }
     match (good, worst) {
         (Some(data), _) => {
@@ -341,30 +358,40 @@ fn take_good_copy(shared: &Shared, zio: &mut Zio) {
     }
 }
 
-/// A gang header verifies by its place and birth, so an earlier one of the same place and birth
-/// would pass.
-fn verifies_by_place(child: &Zio) -> bool {
-    child.bp.checksum_id() == checksum::Algorithm::GangHeader.id()
+/// What all copies say of which nobody knows whether they are current.
+fn agreed(doubtful: &[(u32, Data, Error)]) -> Option<Data> {
+    let ((_, first, _), others) = doubtful.split_first()?;
+    let agrees = |other: &Data| first.chunks().flatten().eq(other.chunks().flatten());
+    others.iter().all(|(_, other, _)| agrees(other)).then(|| first.clone())
 }
 
-fn place_on_leaf(child: &Zio) -> Range<u64> {
-    child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64)
+/// Is a copy that verifies that of an earlier block?
+enum Staleness {
+    Current,
+    /// Perhaps: the leaf lacks blocks of this group, nobody knows which.
+    Unknown(Error),
+    Stale(Error),
 }
 
-/// What a leaf is known to have missed in this very place is not taken for good.
-fn stale(shared: &Shared, child: &Zio) -> Option<Error> {
-    let leaf = shared.leaf_of(child).ok().filter(|_| verifies_by_place(child))?;
-    let birth = child.bp.physical_birth();
-    let is_missing = leaf.health().is_missing_here(birth, &place_on_leaf(child));
-    let words = "the leaf has missed this write";
-    is_missing.then(|| Error::msg(ErrorKind::Checksum, words).at(child.place()))
-}
-
-/// What a leaf may have missed is taken when there is nothing better.
-fn is_doubtful(shared: &Shared, child: &Zio) -> bool {
-    let birth = child.bp.physical_birth();
-    let missing = |leaf: &Arc<Leaf>| leaf.health().is_missing(birth, &place_on_leaf(child));
-    verifies_by_place(child) && shared.leaf_of(child).is_ok_and(missing)
+/// A gang header verifies by its place and birth, so an earlier one of the same place and birth would pass: one that
+/// the leaf is known to have missed is not taken for good. Where nothing is known but that the leaf lacks blocks of
+/// that group, others are asked first.
+fn staleness(shared: &Shared, child: &Zio) -> Staleness {
+    if !is_gang_header(child) {
+        return Staleness::Current;
+    }
+    let Ok(leaf) = shared.leaf_of(child) else { return Staleness::Current };
+    let (health, birth) = (leaf.health(), child.bp.physical_birth());
+    let place = child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64);
+    if !health.is_missing(birth, &place) {
+        return Staleness::Current;
+    }
+    let error = |words| Error::msg(ErrorKind::Checksum, words).at(child.place());
+    if health.is_missing_here(birth, &place) {
+        Staleness::Stale(error("the leaf has missed this write"))
+    } else {
+        Staleness::Unknown(error("the leaf may have missed this write"))
+    }
 }
 
 /// Is there a place left that might give the block?
@@ -480,6 +507,7 @@ impl Stage for IoDone {
             if zio.vdev.is_none()
                 && zio.error.is_some()
                 && !zio.is_cancelled()
+                && !self.shared.suspension.is_closed()
                 && has_untried_places(&zio, &self.shared)
             {
                 zio.rerun_from(Stages::VDEV_IO_START);
