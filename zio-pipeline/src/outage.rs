@@ -76,6 +76,12 @@ impl Pipeline {
         self.shared().events.count(kind)
     }
 
+    /// Bytes that stay allocated although nobody has them: they were freed while a device that hung might still
+    /// write there. They are free again in the pipeline's next life.
+    pub fn leaked_bytes(&self) -> u64 {
+        self.shared().leaked_bytes()
+    }
+
     // -- Leaves of mirrors. --
 
     pub(crate) fn leaf(&self, vdev: VdevId, leaf: usize) -> Result<&Arc<Leaf>, Error> {

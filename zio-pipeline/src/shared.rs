@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
+    /// Space that was given up because a device may still write to it.
+    leaked_bytes: AtomicU64,
     txg: AtomicU64,
 }
 
@@ -60,6 +62,7 @@ impl Shared {
             flushes: Flushes::default(),
             events,
             large_gang_headers,
+            leaked_bytes: AtomicU64::new(0),
             txg: AtomicU64::new(txg.max(1)),
         }
     }
@@ -107,9 +110,20 @@ impl Shared {
             .ok_or_else(|| Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}")))
     }
 
-    /// May a device still write to this extent, by an I/O that was given up? Such space is not
-    /// used again.
-    pub(crate) fn is_haunted(&self, dva: Dva) -> bool {
+    /// Leaks an extent that a device may still write to, by an I/O that was given up.
+    pub(crate) fn leaks(&self, dva: Dva) -> bool {
+        let leaks = self.is_haunted(dva);
+        if leaks {
+            self.leaked_bytes.fetch_add(dva.asize_bytes(), Ordering::Relaxed);
+        }
+        leaks
+    }
+
+    pub(crate) fn leaked_bytes(&self) -> u64 {
+        self.leaked_bytes.load(Ordering::Relaxed)
+    }
+
+    fn is_haunted(&self, dva: Dva) -> bool {
         let place = dva.offset_bytes()..dva.offset_bytes().saturating_add(dva.asize_bytes());
         let leaves = self.vdev(dva.vdev()).map_or(&[][..], TopVdev::leaves);
         leaves.iter().any(|leaf| leaf.is_haunted_at(&place))

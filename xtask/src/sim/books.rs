@@ -57,7 +57,8 @@ impl History {
         }
         self.check_books(pipeline);
         let gone = !self.live.is_empty();
-        assert!(gone || pipeline.allocated_bytes() == 0, "space is left over");
+        let left = pipeline.allocated_bytes() - pipeline.leaked_bytes();
+        assert!(gone || left == 0, "space is left over");
         assert!(gone || pipeline.dedup_references() == 0, "references are left over");
     }
 
@@ -72,10 +73,11 @@ impl History {
         extents.sort_unstable();
         extents.dedup();
         let held: u64 = extents.iter().map(|dva| dva.asize_bytes()).sum();
-        let (allocated, leaked_max) = (pipeline.allocated_bytes(), self.leak_bytes_max);
-        assert!(
-            (held..=held + leaked_max).contains(&allocated),
-            "{allocated} bytes are allocated, live pointers hold {held}, {leaked_max} may have leaked"
+        let (allocated, leaked) = (pipeline.allocated_bytes(), pipeline.leaked_bytes());
+        assert_eq!(
+            allocated,
+            held + leaked,
+            "bytes are allocated; live pointers hold {held}, {leaked} are leaked to devices that hung"
         );
         let shared = self.live.iter().filter(|live| live.bp.is_dedup()).count() as u64;
         assert_eq!(pipeline.dedup_references(), shared, "dedup references and pointers differ");

@@ -21,8 +21,6 @@ pub(super) struct History {
     pub(super) faults_in_stages: Vec<usize>,
     /// I/O has been given up in this life.
     pub(super) gave_up: bool,
-    /// So much may be kept from use because a device may still write there.
-    pub(super) leak_bytes_max: u64,
     /// Repairs have failed since the last resilver.
     pub(super) repairs_failed: bool,
     /// What leaves had missed when the last life ended.
@@ -71,7 +69,6 @@ impl History {
             injections: Injections::new(),
             faults_in_stages: Vec::new(),
             gave_up: false,
-            leak_bytes_max: 0,
             repairs_failed: false,
             missing: Vec::new(),
             tell,
@@ -137,7 +134,7 @@ impl History {
 
     fn open(&mut self, txg: Txg) -> Open {
         self.say(|| format!("opened in txg {txg}"));
-        (self.gave_up, self.leak_bytes_max) = (false, 0);
+        self.gave_up = false;
         let pipeline = self.world.open(&mut self.rng, txg, &self.injections);
         for (vdev, leaf, missing) in &self.missing {
             pipeline.set_missing(*vdev, *leaf, missing).expect("a leaf");

@@ -76,17 +76,6 @@ impl History {
             !(sent.must_succeed && of_devices) || excused,
             "{sent:?} had to succeed, and ended in {error}"
         );
-        if let Op::Write(content) | Op::Over { content, .. } = &sent.op
-            && self.gave_up
-        {
-            // What a device may still write to is not used again.
-            let units_bytes = content.len_bytes as u64 + (64 << 10);
-            self.leak_bytes_max += 3 * 4 * units_bytes;
-        } else if let Op::Raw(live, _) | Op::Commit(live) = &sent.op
-            && self.gave_up
-        {
-            self.leak_bytes_max += 3 * 4 * (live.content.len_bytes as u64 + (64 << 10));
-        }
     }
 
     fn judge_one(&mut self, sent: &Sent, outcome: Outcome) {

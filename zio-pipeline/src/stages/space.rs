@@ -113,7 +113,7 @@ pub(crate) fn free_extents(shared: &Shared, extents: &[Dva], txg: Txg) -> Result
     if let Some(dva) = overlapping(extents) {
         return Err(space_error(SpaceError::NotAllocated { dva }));
     }
-    each(extents, |dva| match shared.is_haunted(dva) {
+    each(extents, |dva| match shared.leaks(dva) {
         true => Ok(()),
         false => shared.allocator.free(dva, txg),
     })
@@ -128,7 +128,7 @@ pub(crate) fn take_back_extents(shared: &Shared, extents: &[Dva], txg: Txg) -> R
 }
 
 fn take_back(shared: &Shared, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
-    if shared.is_haunted(dva) {
+    if shared.leaks(dva) {
         return Ok(());
     }
     let allocator = &shared.allocator;
