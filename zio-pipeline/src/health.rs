@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use zio_core::Txg;
 
+use crate::heal::Heal;
 use crate::missing::Missing;
+use crate::outage::LeafErrors;
 use crate::txg_ranges::TxgRanges;
 
 /// A leaf that was found dead, or far slower than its siblings, is tried again so often.
@@ -30,6 +32,7 @@ pub(crate) struct Health {
     /// Those of blocks written since the last flush that succeeded.
     unflushed: Mutex<TxgRanges>,
     errors: ErrorCounters,
+    heal: Heal,
 }
 
 /// Errors of a leaf, as clients were told or spared them (spec 1.13).
@@ -40,9 +43,21 @@ pub(crate) struct ErrorCounters {
     pub(crate) checksum: AtomicU64,
 }
 
+impl ErrorCounters {
+    pub(crate) fn so_far(&self) -> LeafErrors {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LeafErrors { read: of(&self.read), write: of(&self.write), checksum: of(&self.checksum) }
+    }
+}
+
 impl Health {
     pub(crate) fn errors(&self) -> &ErrorCounters {
         &self.errors
+    }
+
+    /// What has been repaired on it.
+    pub(crate) fn heal(&self) -> &Heal {
+        &self.heal
     }
 
     // -- Dead or alive. --

@@ -12,7 +12,6 @@ use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, Writ
 use crate::crypt::Keys;
 use crate::dedup::Dedup;
 use crate::events::Events;
-use crate::heal::Heal;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
 use crate::suspend::{FailMode, Suspension};
@@ -25,7 +24,6 @@ pub(crate) struct Shared {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) dedup: Dedup,
     pub(crate) checksums: Checksums,
-    pub(crate) heal: Heal,
     pub(crate) keys: Keys,
     pub(crate) suspension: Suspension,
     pub(crate) events: Arc<Events>,
@@ -51,7 +49,6 @@ impl Shared {
             allocator,
             dedup: Dedup::new(),
             checksums: Checksums::new(salt),
-            heal: Heal::default(),
             keys,
             suspension: Suspension::new(fail_mode, Arc::clone(&events)),
             events,

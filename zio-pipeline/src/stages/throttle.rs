@@ -16,12 +16,18 @@ use zio_core::{
 };
 
 use crate::shared::Shared;
+use crate::stats::ThrottleStats;
 
 #[derive(Default)]
 struct Waiting {
     /// In logical order; equal bookmarks by arrival.
     zios: BTreeMap<(Bookmark, u64), ZioBox>,
     arrivals: u64,
+}
+
+/// Bytes that a write wants to have under way.
+fn wanted_bytes(zio: &Zio) -> u64 {
+    zio.size_bytes as u64 * u64::from(zio.props.copies)
 }
 
 /// Who may allocate, and who has to wait.
@@ -42,8 +48,7 @@ impl Throttle {
     }
 
     fn reserve(&self, zio: &Zio) -> Option<Slots> {
-        let bytes = zio.size_bytes as u64 * u64::from(zio.props.copies);
-        let mut slots = self.allocator.reserve(bytes)?;
+        let mut slots = self.allocator.reserve(wanted_bytes(zio))?;
         if let Some(this) = self.this.upgrade() {
             slots.on_release(this);
         }
@@ -65,6 +70,16 @@ impl Throttle {
         waiting.zios.insert(key, zio);
         // A reservation may have ended since it was refused.
         self.first_in(&mut waiting)
+    }
+
+    /// Who waits now, and how many have had to.
+    pub(crate) fn stats(&self) -> ThrottleStats {
+        let waiting = self.waiting.lock();
+        ThrottleStats {
+            waiting: waiting.zios.len(),
+            waiting_bytes: waiting.zios.values().map(|zio| wanted_bytes(zio)).sum(),
+            waited_total: waiting.arrivals,
+        }
     }
 
     fn first_in(&self, waiting: &mut Waiting) -> Next {

@@ -4,6 +4,7 @@ mod checksum;
 mod fairness;
 mod handover;
 mod memory;
+mod mirror;
 mod queue;
 mod reads;
 mod scheduled;
@@ -24,8 +25,9 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 10] = [
+    let of_files: [&[&str]; 11] = [
         &reads::NAMES,
+        &[mirror::NAME],
         &writes::NAMES,
         &scheduled::NAMES,
         &[memory::NAME],
@@ -77,7 +79,8 @@ pub(super) fn run(
     progress: &ProgressBar,
 ) -> Result<(Vec<Row>, Option<Facts>)> {
     let mut bench = Bench { plan, names, progress, rows: Vec::new() };
-    let on_disk = [reads::NAMES.as_slice(), &writes::NAMES, &scheduled::NAMES].concat();
+    let on_disk =
+        [reads::NAMES.as_slice(), &[mirror::NAME], &writes::NAMES, &scheduled::NAMES].concat();
     let target = match on_disk.into_iter().any(|name| bench.wants(name)) {
         true => Some(Target::prepare(plan, device, progress)?),
         false => None,
@@ -85,6 +88,7 @@ pub(super) fn run(
     if let Some(target) = &target {
         // Reads first: what is written to be read is written over afterwards.
         reads::run(&mut bench, target)?;
+        mirror::run(&mut bench, target)?;
         writes::run(&mut bench, target)?;
         scheduled::run(&mut bench, target)?;
     }
