@@ -112,6 +112,13 @@
 //! simulated machine of `vdev-sim` does. Callbacks run on whatever thread ends
 //! their request. They must not block; a `wait()` inside one is an error.
 //!
+//! # Looking at it
+//!
+//! [`Pipeline::stats`] is a snapshot of what is counted, per leaf, class and stage; the difference of two
+//! ([`PipelineStats::since`]) is what happened between them. [`Pending::trace`] writes down the story of one
+//! request. [`Builder::on_event`] tells what goes wrong as it happens. `examples/iostat.rs` shows
+//! the first of them live.
+//!
 //! # What is never so
 //!
 //! * Data that does not match its pointer is never given out.

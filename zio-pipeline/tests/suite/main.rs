@@ -32,4 +32,6 @@ mod sectors;
 mod sharing;
 mod space;
 mod stages;
+mod stats;
+mod traces;
 mod waiting;
