@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use zio_pipeline::{
     BlockPointer, ClassReport, Completions, Histogram, LeafStats, Mirror, Pipeline, PipelineStats,
-    Priority,
+    Priority, Read, Write,
 };
 
 const FILE_BYTES: u64 = 256 << 20;
@@ -21,6 +21,8 @@ const BLOCK_BYTES: usize = 8192;
 const BLOCKS: usize = 2048;
 /// Requests that the load keeps in flight.
 const DEPTH: usize = 16;
+/// Blocks that are written over in one go.
+const RENEWED: usize = 10;
 
 struct Args {
     duration: Duration,
@@ -95,14 +97,19 @@ fn load(pipeline: &Pipeline, end: Instant) -> Result<(), zio_pipeline::Error> {
     let mut random = 1_u64;
     let mut step = 0;
     while Instant::now() < end {
-        while done.outstanding() < DEPTH {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let at = (random >> 33) as usize % BLOCKS;
-            start(pipeline, &done, &mut blocks, at, step)?;
-            step += 1;
+        if done.outstanding() >= DEPTH {
+            if let Some((_, finished)) = done.next() {
+                finished.result()?;
+            }
+            continue;
         }
-        if let Some((_, finished)) = done.next() {
-            finished.result()?;
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let at = (random >> 33) as usize % BLOCKS;
+        step += 1;
+        if step % 100 == 0 {
+            renew(pipeline, &done, &mut blocks, at)?;
+        } else {
+            read(pipeline, &blocks[at], step).send_to(&done, step)?;
         }
     }
     while let Some((_, finished)) = done.next() {
@@ -111,35 +118,38 @@ fn load(pipeline: &Pipeline, end: Instant) -> Result<(), zio_pipeline::Error> {
     Ok(())
 }
 
-/// One request: of ten, seven reads that somebody waits for, a prefetch, a scrub, and a write.
-fn start(
+/// Of ten reads, eight that somebody waits for, a prefetch, and one of a scrub.
+fn read(pipeline: &Pipeline, bp: &BlockPointer, step: u64) -> Read {
+    match step % 10 {
+        7 => pipeline.read(bp).priority(Priority::AsyncRead),
+        8 => pipeline.read(bp).priority(Priority::Scrub),
+        _ => pipeline.read(bp),
+    }
+}
+
+/// Writes some blocks anew, makes them durable, and frees the old ones.
+fn renew(
     pipeline: &Pipeline,
     done: &Completions,
     blocks: &mut [BlockPointer],
     at: usize,
-    step: u64,
 ) -> Result<(), zio_pipeline::Error> {
-    let read = pipeline.read(&blocks[at]);
-    match step % 10 {
-        0..=6 => read.send_to(done, step),
-        7 => read.priority(Priority::AsyncRead).send_to(done, step),
-        8 => read.priority(Priority::Scrub).send_to(done, step),
-        _ => {
-            // In flight reads may still be of the old block: let them end before it is freed.
-            while let Some((_, finished)) = done.next() {
-                finished.result()?;
-            }
-            let new = write(pipeline, step).wait()?;
-            let old = std::mem::replace(&mut blocks[at], new);
-            if step % 1000 == 9 {
-                pipeline.flush().wait()?;
-            }
-            pipeline.free(&old).wait()
-        }
+    // Reads may still be under way of what is going to be freed.
+    while let Some((_, finished)) = done.next() {
+        finished.result()?;
     }
+    let places: Vec<usize> = (at..at + RENEWED).map(|at| at % BLOCKS).collect();
+    let start = |place: &usize| write(pipeline, *place as u64).start();
+    let writes = places.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+    let new = writes.into_iter().map(|write| write.wait()).collect::<Result<Vec<_>, _>>()?;
+    pipeline.flush().wait()?;
+    for (place, bp) in places.into_iter().zip(new) {
+        pipeline.free(&std::mem::replace(&mut blocks[place], bp)).wait()?;
+    }
+    Ok(())
 }
 
-fn write(pipeline: &Pipeline, number: u64) -> zio_pipeline::Write {
+fn write(pipeline: &Pipeline, number: u64) -> Write {
     let mut buffer = pipeline.buffer(BLOCK_BYTES);
     let mut word = number;
     for piece in buffer.chunks_exact_mut(8) {
@@ -226,9 +236,7 @@ fn show_histograms(leaf: &LeafStats) {
         .map(octaves)
         .collect();
     let is_used = |octave: &usize| columns.iter().any(|column| column[*octave] > 0);
-    let Some(first) = (0..64).find(is_used) else { return };
-    let last = (0..64).rev().find(is_used).unwrap_or(first);
-    for octave in first..=last {
+    for octave in (0..64).filter(is_used) {
         print!("  {:>9}", format!("{:?}", Duration::from_nanos(2 << octave)));
         for class in columns.chunks(3) {
             print!("  | {:>8} {:>8} {:>8}", class[0][octave], class[1][octave], class[2][octave]);
