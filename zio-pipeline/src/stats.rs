@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vdev_queue::{ClassStats, Latencies, PerClass, Traffic};
-use zio_core::{Counter, EngineCounts, VdevId};
+use zio_core::{EngineCounts, VdevId};
 
 use crate::heal::Healed;
 use crate::outage::LeafErrors;
@@ -225,26 +225,26 @@ pub(crate) enum OpKind {
     Flush,
 }
 
-/// I/Os of one leaf that its queue does not count.
+/// What one leaf does that its queue does not count. Plain counters: all of it is rare, flushes and
+/// probes, reads for which nothing may be waited for, and trouble.
 #[derive(Debug, Default)]
 pub(crate) struct LeafCounters {
-    /// I/Os that go around the queue: started, and by kind those that have ended. Few go there:
-    /// flushes, and reads for which nothing may be waited for.
-    around_started: Counter,
-    around: [(Counter, Counter); 4],
-    /// Plain: trouble is rare, and need not be counted without contention.
+    /// I/Os started that go around the queue.
+    around_started: AtomicU64,
+    /// Those of them that have ended, and their bytes, by kind.
+    around: [(AtomicU64, AtomicU64); 4],
     failed: AtomicU64,
 }
 
 impl LeafCounters {
     pub(crate) fn around_started(&self) {
-        self.around_started.add(1);
+        self.around_started.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn around_ended(&self, kind: OpKind, len_bytes: u64) {
         let (ios, bytes) = &self.around[kind as usize];
-        bytes.add(len_bytes);
-        ios.add(1);
+        bytes.fetch_add(len_bytes, Ordering::Relaxed);
+        ios.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn failed(&self) {
@@ -255,16 +255,15 @@ impl LeafCounters {
     pub(crate) fn tell(&self, stats: &mut LeafStats) {
         let around = |kind: OpKind| {
             let (ios, bytes) = &self.around[kind as usize];
-            Traffic { ios: ios.get(), bytes: bytes.get() }
+            Traffic { ios: ios.load(Ordering::Acquire), bytes: bytes.load(Ordering::Relaxed) }
         };
         let (reads, writes, trims) =
             (around(OpKind::Read), around(OpKind::Write), around(OpKind::Trim));
         stats.flushes = around(OpKind::Flush).ios;
-        stats.in_flight = 0;
         (stats.reads, stats.writes, stats.trims) = (reads, writes, trims);
         let ended = reads.ios + writes.ios + trims.ios + stats.flushes;
         // Read after those that have ended, which are never more.
-        stats.in_flight = self.around_started.get().saturating_sub(ended);
+        stats.in_flight = self.around_started.load(Ordering::Relaxed).saturating_sub(ended);
         for (_, class) in stats.classes.iter() {
             stats.reads.merge(&class.counts.reads);
             stats.writes.merge(&class.counts.writes);
