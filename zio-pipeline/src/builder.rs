@@ -355,7 +355,7 @@ impl Builder {
     }
 
     /// Count what each stage does, for [`PipelineStats::stages`](crate::PipelineStats::stages).
-    /// A read from memory then takes about a third longer.
+    /// It takes two looks at the clock for each stage a request runs.
     #[must_use]
     pub fn count_stages(mut self) -> Self {
         self.count_stages = true;
