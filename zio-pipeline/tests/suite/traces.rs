@@ -1,6 +1,5 @@
 //! The stories of requests, as they are printed.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use vdev_sim::SimDisk;
@@ -8,15 +7,7 @@ use zio_core::Vdev;
 use zio_pipeline::{Builder, Checksum, Compression, ErrorKind, Mirror, Trace};
 
 use crate::common::{Sim, compressible, noise};
-
-fn compare(found: &str, golden: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
-    if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") {
-        std::fs::write(&path, found).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(found, golden, "GOLDEN=write writes {} anew", path.display());
-}
+use crate::stages::compare;
 
 /// Each zio of a story has ended, after its stages, which it ran in order of time.
 fn is_whole(trace: &Trace) {
