@@ -39,18 +39,21 @@ const fn start_of(bucket: usize) -> u64 {
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    /// Whoever has seen this value also sees what the writer had counted before it.
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 
     /// To be called by the only writer.
     pub(crate) fn add(&self, more: u64) {
-        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+        let now = self.0.load(Ordering::Relaxed).wrapping_add(more);
+        self.0.store(now, Ordering::Release);
     }
 
     /// To be called by the only writer.
     pub(crate) fn subtract(&self, less: u64) {
-        self.0.store(self.get().wrapping_sub(less), Ordering::Relaxed);
+        let now = self.0.load(Ordering::Relaxed).wrapping_sub(less);
+        self.0.store(now, Ordering::Release);
     }
 }
 
@@ -67,7 +70,7 @@ impl Recorder {
     }
 
     pub(crate) fn read(&self) -> Histogram {
-        Histogram { counts: array::from_fn(|bucket| self.0[bucket].get()) }
+        Histogram { counts: self.0.iter().map(Counter::get).collect() }
     }
 }
 
@@ -92,10 +95,32 @@ impl fmt::Debug for Recorder {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
-    counts: [u64; BUCKETS],
+    /// On the heap: a reader takes dozens of them at a time, 1.25 KiB each.
+    counts: Box<[u64]>,
+}
+
+impl Default for Histogram {
+    /// Of no duration.
+    fn default() -> Self {
+        Self { counts: vec![0; BUCKETS].into() }
+    }
 }
 
 impl Histogram {
+    /// Adds what another one has counted: that of another device, say.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+    }
+
+    /// What was counted since `earlier`, a reading of the same counters.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let pairs = self.counts.iter().zip(&earlier.counts);
+        Self { counts: pairs.map(|(now, then)| now.saturating_sub(*then)).collect() }
+    }
+
     /// Durations counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

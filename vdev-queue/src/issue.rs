@@ -14,6 +14,7 @@ use crate::request::{Flags, Id, Request};
 #[must_use = "a ticket that is not given back to `complete` takes up a slot of the device for ever"]
 pub struct Ticket {
     pub(crate) class: Class,
+    pub(crate) kind: Kind,
     /// When the first of its requests came.
     pub(crate) enqueued_ns: u64,
     pub(crate) issued_ns: u64,

@@ -131,4 +131,4 @@ pub use load::{DirtyCurve, Load};
 pub use queue::{Queue, Reprioritised};
 pub use request::{Flags, Id, Request, RequestError};
 pub use shared::{Issues, SharedQueue};
-pub use stats::{ClassStats, Counters, Latencies};
+pub use stats::{ClassStats, Counters, Latencies, Traffic};

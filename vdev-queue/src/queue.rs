@@ -143,7 +143,8 @@ impl<T> Queue<T> {
         self.slots.completed(&self.config, ticket.class);
         let since = |ns: u64| self.now_ns.saturating_sub(ns);
         let counters = self.counters.of(ticket.class);
-        counters.completed(since(ticket.issued_ns), since(ticket.enqueued_ns));
+        let (service_ns, total_ns) = (since(ticket.issued_ns), since(ticket.enqueued_ns));
+        counters.completed(ticket.kind, ticket.len_bytes, service_ns, total_ns);
     }
 
     /// Takes a queued request back. `None`: it is not queued (any more); if it was issued, the
@@ -393,9 +394,10 @@ impl<T> Queue<T> {
             HeadPosition::EndOfLast => last.end_bytes(),
         };
         let len_bytes = last.end_bytes() - first.offset_bytes();
+        let (class, kind) = (choice.class, first.kind());
         Issue::Io(DeviceIo {
-            ticket: Ticket { class: choice.class, enqueued_ns, issued_ns: self.now_ns, len_bytes },
-            kind: first.kind(),
+            ticket: Ticket { class, kind, enqueued_ns, issued_ns: self.now_ns, len_bytes },
+            kind,
             offset_bytes: first.offset_bytes(),
             len_bytes,
             members,

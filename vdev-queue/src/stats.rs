@@ -1,14 +1,41 @@
 //! Counters of the classes.
 
-use crate::class::{Class, PerClass};
+use crate::class::{Class, Kind, PerClass};
 use crate::histogram::{Counter, Histogram, Recorder};
+
+/// I/Os and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// I/Os; a merged I/O counts once.
+    pub ios: u64,
+    /// Their bytes, those between merged reads that nobody asked for included.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// Adds what another one has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.ios += other.ios;
+        self.bytes += other.bytes;
+    }
+
+    /// What was counted since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            ios: self.ios.saturating_sub(earlier.ios),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+}
 
 /// What a class has now and has had so far. The totals count since the queue was made.
 ///
 /// Summed over all classes, `enqueued_total = queued + issued_total + merged_total +
 /// unneeded_total + cancelled_total`; within one class the sum also moves by requests that were
 /// re-prioritised. Always `issued_total = completed_total + active`. (Read while another thread
-/// is in the queue, each number is right, and the sums are off by what that thread is about.)
+/// is in the queue, each number is right, and the sums are off by what that thread is about; what
+/// was completed is never more than what was issued.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassStats {
     /// Requests waiting.
@@ -19,8 +46,14 @@ pub struct ClassStats {
     pub enqueued_total: u64,
     /// I/Os given to the device; a merged I/O counts once.
     pub issued_total: u64,
-    /// I/Os the device has finished.
+    /// I/Os the device has finished, well or badly: reads, writes and trims.
     pub completed_total: u64,
+    /// The reads among them.
+    pub reads: Traffic,
+    /// The writes among them.
+    pub writes: Traffic,
+    /// The trims among them.
+    pub trims: Traffic,
     /// Requests that rode along in another request's I/O.
     pub merged_total: u64,
     /// Optional requests that ended without I/O.
@@ -33,8 +66,43 @@ pub struct ClassStats {
     pub service_ns_total: u64,
 }
 
+impl ClassStats {
+    /// Adds those of another queue's class.
+    pub fn merge(&mut self, other: &Self) {
+        self.queued += other.queued;
+        self.active += other.active;
+        self.totals(other, |total, more| *total += more);
+        self.reads.merge(&other.reads);
+        self.writes.merge(&other.writes);
+        self.trims.merge(&other.trims);
+    }
+
+    /// What was counted since `earlier`, a reading of the same counters; what waits and what is at
+    /// the device is as it is now.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = *self;
+        since.totals(earlier, |total, then| *total = total.saturating_sub(then));
+        since.reads = self.reads.since(&earlier.reads);
+        since.writes = self.writes.since(&earlier.writes);
+        since.trims = self.trims.since(&earlier.trims);
+        since
+    }
+
+    fn totals(&mut self, other: &Self, combine: impl Fn(&mut u64, u64)) {
+        combine(&mut self.enqueued_total, other.enqueued_total);
+        combine(&mut self.issued_total, other.issued_total);
+        combine(&mut self.completed_total, other.completed_total);
+        combine(&mut self.merged_total, other.merged_total);
+        combine(&mut self.unneeded_total, other.unneeded_total);
+        combine(&mut self.cancelled_total, other.cancelled_total);
+        combine(&mut self.wait_ns_total, other.wait_ns_total);
+        combine(&mut self.service_ns_total, other.service_ns_total);
+    }
+}
+
 /// How long the requests of a class have taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latencies {
     /// From enqueue to issue, of each request issued.
     pub queue: Histogram,
@@ -43,6 +111,25 @@ pub struct Latencies {
     /// From enqueue to completion, of each I/O completed; of a merged I/O, that of the request
     /// that came first.
     pub total: Histogram,
+}
+
+impl Latencies {
+    /// Adds those of another queue's class.
+    pub fn merge(&mut self, other: &Self) {
+        self.queue.merge(&other.queue);
+        self.device.merge(&other.device);
+        self.total.merge(&other.total);
+    }
+
+    /// Those since `earlier`, a reading of the same counters.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            queue: self.queue.since(&earlier.queue),
+            device: self.device.since(&earlier.device),
+            total: self.total.since(&earlier.total),
+        }
+    }
 }
 
 /// The counters of a queue, for any thread to read at any time: nothing is stopped, locked or
@@ -61,7 +148,7 @@ impl Counters {
                 active: Counter::default(),
                 enqueued_total: Counter::default(),
                 issued_total: Counter::default(),
-                completed_total: Counter::default(),
+                completed: Default::default(),
                 merged_total: Counter::default(),
                 unneeded_total: Counter::default(),
                 cancelled_total: Counter::default(),
@@ -81,13 +168,18 @@ impl Counters {
     /// What a class has now and has had.
     pub fn stats(&self, class: Class) -> ClassStats {
         let counters = &self.0[class];
+        // Before those issued, which are never less.
+        let [reads, writes, trims] = counters.completed.each_ref().map(KindCounters::get);
         ClassStats {
+            completed_total: reads.ios + writes.ios + trims.ios,
+            reads,
+            writes,
+            trims,
             queued: counters.queued.get() as usize,
             // There never are more than a u32 of them.
             active: counters.active.get() as u32,
             enqueued_total: counters.enqueued_total.get(),
             issued_total: counters.issued_total.get(),
-            completed_total: counters.completed_total.get(),
             merged_total: counters.merged_total.get(),
             unneeded_total: counters.unneeded_total.get(),
             cancelled_total: counters.cancelled_total.get(),
@@ -114,7 +206,8 @@ pub(crate) struct ClassCounters {
     active: Counter,
     pub(crate) enqueued_total: Counter,
     issued_total: Counter,
-    completed_total: Counter,
+    /// By kind.
+    completed: [KindCounters; 3],
     merged_total: Counter,
     pub(crate) unneeded_total: Counter,
     pub(crate) cancelled_total: Counter,
@@ -140,11 +233,26 @@ impl ClassCounters {
     }
 
     /// An I/O has come back.
-    pub(crate) fn completed(&self, service_ns: u64, total_ns: u64) {
+    pub(crate) fn completed(&self, kind: Kind, len_bytes: u64, service_ns: u64, total_ns: u64) {
         self.active.subtract(1);
-        self.completed_total.add(1);
+        let completed = &self.completed[kind as usize];
+        completed.bytes.add(len_bytes);
+        completed.ios.add(1);
         self.service_ns_total.add(service_ns);
         self.device.record(service_ns);
         self.total.record(total_ns);
+    }
+}
+
+/// [`Traffic`] of one kind, being counted.
+#[derive(Debug, Default)]
+struct KindCounters {
+    ios: Counter,
+    bytes: Counter,
+}
+
+impl KindCounters {
+    fn get(&self) -> Traffic {
+        Traffic { ios: self.ios.get(), bytes: self.bytes.get() }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
-use vdev_queue::{Class, Config, Histogram, Issue, Queue, Request, SharedQueue};
+use vdev_queue::{Class, Config, Histogram, Issue, Queue, Request, SharedQueue, Traffic};
 
 fn read(class: Class, offset_bytes: u64) -> Request {
     Request::read(class, offset_bytes, 512).expect("valid")
@@ -46,6 +46,54 @@ proptest! {
             prop_assert_eq!(buckets.iter().filter(|(range, _)| range.contains(&duration_ns)).count(), 1);
         }
     }
+}
+
+proptest! {
+    /// Histograms of several devices add up, and what came later is what is left of the difference.
+    #[test]
+    fn histograms_add_up(
+        first_ns in prop::collection::vec(0u64..1 << 41, 0..50),
+        second_ns in prop::collection::vec(0u64..1 << 41, 0..50),
+    ) {
+        let (first, second) = (histogram_of(&first_ns), histogram_of(&second_ns));
+        let both = histogram_of(&[first_ns, second_ns].concat());
+        let mut sum = Histogram::default();
+        sum.merge(&first);
+        prop_assert_eq!(&sum, &first);
+        sum.merge(&second);
+        prop_assert_eq!(&sum, &both);
+        prop_assert_eq!(both.since(&first), second);
+        prop_assert_eq!(both.since(&both), Histogram::default());
+    }
+}
+
+/// Reads, writes and trims of one class are told apart; the bytes are those of the I/O.
+#[test]
+fn traffic_is_told_apart_by_kind() {
+    let mut queue = Queue::new(Config::seed()).expect("valid");
+    let mut carry_out = |requests: &[Request]| {
+        for &request in requests {
+            queue.enqueue(request, (), 0);
+        }
+        while let Some(io) = queue.poll_issue(0).and_then(Issue::io) {
+            queue.complete(io.ticket, 1);
+        }
+        queue.stats(Class::Removal)
+    };
+    let removal_write = |at| Request::write(Class::Removal, at, 4096).expect("valid");
+    let before = carry_out(&[read(Class::Removal, 0)]);
+    assert_eq!((before.reads, before.writes), (Traffic { ios: 1, bytes: 512 }, Traffic::default()));
+    // Two writes side by side are one I/O of both their bytes.
+    let after = carry_out(&[removal_write(8192), removal_write(12_288)]);
+    assert_eq!(after.reads, before.reads);
+    assert_eq!(after.writes, Traffic { ios: 1, bytes: 8192 });
+    assert_eq!((after.completed_total, after.merged_total), (2, 1));
+    let since = after.since(&before);
+    assert_eq!((since.reads, since.writes), (Traffic::default(), after.writes));
+    assert_eq!((since.issued_total, since.enqueued_total, since.completed_total), (1, 2, 1));
+    let mut sum = before;
+    sum.merge(&since);
+    assert_eq!(sum, after);
 }
 
 #[test]
@@ -93,6 +141,7 @@ fn counters_are_read_while_others_work() {
             while !is_over.load(Ordering::Acquire) {
                 let stats = counters.stats(Class::SyncRead);
                 assert!(stats.issued_total >= issued_before && stats.issued_total <= 2 * EACH);
+                assert!(stats.completed_total <= stats.issued_total);
                 assert!(stats.active <= 10 && stats.queued as u64 <= 2 * EACH);
                 issued_before = stats.issued_total;
                 looks += 1;

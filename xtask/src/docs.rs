@@ -1,6 +1,7 @@
 //! `cargo xtask docs`: the parts of the documents that are made from the code.
 //!
-//! Such a part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+//! Such a part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`. The diagrams that
+//! rustdoc shows of the pipelines are files of their own, in [`DIAGRAMS`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,9 @@ const PARTS: [Part; 2] = [
     Part { document: "README.md", name: "quickstart", make: quickstart },
 ];
 
+/// Where the diagrams of the pipelines are, relative to the root.
+pub const DIAGRAMS: &str = "zio-core/docs/pipelines";
+
 fn stage_table() -> String {
     zio_core::stages::stage_table()
 }
@@ -66,6 +70,14 @@ pub fn stale(root: &Path) -> Result<Vec<(PathBuf, String)>> {
         let text =
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let new = renewed(&text, name, &make(root)?).with_context(|| document.to_owned())?;
+        if new != text {
+            stale.push((path, new));
+        }
+    }
+    for (name, new) in zio_core::stages::diagrams() {
+        let path = root.join(DIAGRAMS).join(name).with_extension("md");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         if new != text {
             stale.push((path, new));
         }

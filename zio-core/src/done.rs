@@ -70,6 +70,7 @@ pub fn settle(zio: &mut Zio) {
 /// parent that can go on; further ones go to task queues.
 pub fn finish(mut zio: ZioBox) -> Next {
     zio.finished = true;
+    zio.end_story(zio.error.as_ref());
     // Nobody can ask for them any more; kept, a deep tree would travel to its root.
     zio.release_children();
     let farewell = zio.node.reach_done();
@@ -150,6 +151,7 @@ pub(crate) fn abandon(zio: &mut Zio) {
     let farewell = zio.node.reach_done();
     let started = !zio.traced().is_empty();
     let error = started.then(|| Error::new(ErrorKind::Lost).at(zio.place()));
+    zio.end_story(error.as_ref());
     let child = zio.child_type();
     for parent in farewell.parents {
         if !farewell.was_ready

@@ -196,6 +196,7 @@ mod stage;
 pub mod stages;
 mod stats;
 mod sync;
+mod trace;
 mod wait;
 mod zio;
 
@@ -207,7 +208,8 @@ pub use flags::Flags;
 pub use handle::{Handle, Request};
 pub use stage::{Done, IssueAsync, Ready, Stage};
 pub use stages::Stages;
-pub use stats::{Counter, EngineStats};
+pub use stats::{Counter, EngineCounts, EngineStats};
+pub use trace::{Trace, TracedZio};
 pub use zio::{
     Bookmark, DoneCallback, Finished, Next, Parent, ReadyCallback, Sink, Undo, WriteProps, Zio,
     ZioBox,

@@ -126,35 +126,53 @@ impl Stages {
 /// Named pipelines (spec 1.6).
 impl Stages {
     /// Synchronise only.
+    ///
+    #[doc = include_str!("../docs/pipelines/INTERLOCK.md")]
     pub const INTERLOCK: Self = Self::READY.union(Self::DONE);
 
     /// A root without parents: saves one wake-up per tree.
+    ///
+    #[doc = include_str!("../docs/pipelines/ROOT.md")]
     pub const ROOT: Self = Self::DONE;
 
     const VDEV_IO: Self = Self::VDEV_IO_START.union(Self::VDEV_IO_DONE).union(Self::VDEV_IO_ASSESS);
 
     /// Physical I/O of one leaf.
+    ///
+    #[doc = include_str!("../docs/pipelines/VDEV_CHILD.md")]
     pub const VDEV_CHILD: Self = Self::VDEV_IO.union(Self::DONE);
 
     /// Physical I/O of one leaf that verifies what it read.
+    ///
+    #[doc = include_str!("../docs/pipelines/VDEV_CHILD_VERIFY.md")]
     pub const VDEV_CHILD_VERIFY: Self = Self::VDEV_CHILD.union(Self::CHECKSUM_VERIFY);
 
     /// Read a raw range.
+    ///
+    #[doc = include_str!("../docs/pipelines/READ_PHYS.md")]
     pub const READ_PHYS: Self = Self::INTERLOCK.union(Self::VDEV_IO).union(Self::CHECKSUM_VERIFY);
 
     /// Read a block.
+    ///
+    #[doc = include_str!("../docs/pipelines/READ.md")]
     pub const READ: Self = Self::READ_PHYS.union(Self::READ_BP_INIT);
 
     /// Read one copy of a deduplicated block.
+    ///
+    #[doc = include_str!("../docs/pipelines/DDT_CHILD_READ.md")]
     pub const DDT_CHILD_READ: Self = Self::READ_PHYS;
 
     /// Read a deduplicated block.
+    ///
+    #[doc = include_str!("../docs/pipelines/DDT_READ.md")]
     pub const DDT_READ: Self = Self::INTERLOCK
         .union(Self::READ_BP_INIT)
         .union(Self::DDT_READ_START)
         .union(Self::DDT_READ_DONE);
 
     /// Assemble a gang, then act on all of it.
+    ///
+    #[doc = include_str!("../docs/pipelines/GANG.md")]
     pub const GANG: Self = Self::GANG_ASSEMBLE.union(Self::GANG_ISSUE);
 
     const WRITE_COMMON: Self = Self::INTERLOCK
@@ -163,22 +181,32 @@ impl Stages {
         .union(Self::CHECKSUM_GENERATE);
 
     /// Write a raw range.
+    ///
+    #[doc = include_str!("../docs/pipelines/WRITE_PHYS.md")]
     pub const WRITE_PHYS: Self = Self::WRITE_COMMON;
 
     /// Write over a block in place.
+    ///
+    #[doc = include_str!("../docs/pipelines/REWRITE.md")]
     pub const REWRITE: Self = Self::WRITE_COMMON
         .union(Self::WRITE_BP_INIT)
         .union(Self::WRITE_COMPRESS)
         .union(Self::ENCRYPT);
 
     /// Write a new block.
+    ///
+    #[doc = include_str!("../docs/pipelines/WRITE.md")]
     pub const WRITE: Self = Self::REWRITE.union(Self::DVA_THROTTLE).union(Self::DVA_ALLOCATE);
 
     /// Write what the dedup stage decided to store.
+    ///
+    #[doc = include_str!("../docs/pipelines/DDT_CHILD_WRITE.md")]
     pub const DDT_CHILD_WRITE: Self =
         Self::INTERLOCK.union(Self::VDEV_IO).union(Self::DVA_THROTTLE).union(Self::DVA_ALLOCATE);
 
     /// Write a block through the dedup table.
+    ///
+    #[doc = include_str!("../docs/pipelines/DDT_WRITE.md")]
     pub const DDT_WRITE_PIPELINE: Self = Self::INTERLOCK
         .union(Self::WRITE_BP_INIT)
         .union(Self::ISSUE_ASYNC)
@@ -188,19 +216,29 @@ impl Stages {
         .union(Self::DDT_WRITE);
 
     /// Give a block back.
+    ///
+    #[doc = include_str!("../docs/pipelines/FREE.md")]
     pub const FREE: Self = Self::INTERLOCK.union(Self::FREE_BP_INIT).union(Self::DVA_FREE);
 
     /// Give a reference to a deduplicated block back.
+    ///
+    #[doc = include_str!("../docs/pipelines/DDT_FREE.md")]
     pub const DDT_FREE_PIPELINE: Self =
         Self::INTERLOCK.union(Self::FREE_BP_INIT).union(Self::ISSUE_ASYNC).union(Self::DDT_FREE);
 
     /// Mark a block as allocated.
+    ///
+    #[doc = include_str!("../docs/pipelines/CLAIM.md")]
     pub const CLAIM: Self = Self::INTERLOCK.union(Self::DVA_CLAIM);
 
     /// Flush a leaf.
+    ///
+    #[doc = include_str!("../docs/pipelines/IOCTL.md")]
     pub const IOCTL: Self = Self::INTERLOCK.union(Self::VDEV_IO_START).union(Self::VDEV_IO_ASSESS);
 
     /// Trim a range of a leaf.
+    ///
+    #[doc = include_str!("../docs/pipelines/TRIM.md")]
     pub const TRIM: Self = Self::INTERLOCK.union(Self::VDEV_IO).union(Self::ISSUE_ASYNC);
 }
 
@@ -224,6 +262,44 @@ pub const PIPELINES: [(&str, ZioType, Stages); 17] = [
     ("IOCTL", ZioType::Ioctl, Stages::IOCTL),
     ("TRIM", ZioType::Trim, Stages::TRIM),
 ];
+
+/// Characters of a line of a diagram.
+const DIAGRAM_WIDTH: usize = 90;
+
+/// The road of a zio as text: its stages in order, with arrows between them.
+///
+/// ```
+/// use zio_core::stages::{Stages, diagram};
+/// assert_eq!(diagram(Stages::INTERLOCK), "READY → DONE\n");
+/// ```
+pub fn diagram(stages: Stages) -> String {
+    let mut out = String::new();
+    let mut width = 0;
+    for stage in stages.ordered() {
+        let name = stage.name();
+        let arrow = if width == 0 { "" } else { " → " };
+        if width + arrow.chars().count() + name.len() > DIAGRAM_WIDTH {
+            out.push_str("\n  → ");
+            width = "  → ".chars().count();
+        } else {
+            out.push_str(arrow);
+            width += arrow.chars().count();
+        }
+        out.push_str(name);
+        width += name.len();
+    }
+    out.push('\n');
+    out
+}
+
+/// What the documentation shows of each named pipeline, as markdown, by the name of its file.
+pub fn diagrams() -> Vec<(&'static str, String)> {
+    let parts =
+        [("VDEV_CHILD_VERIFY", Stages::VDEV_CHILD_VERIFY), ("GANG", Stages::GANG)].into_iter();
+    let pipelines = PIPELINES.into_iter().map(|(name, _, stages)| (name, stages));
+    let page = |stages| format!("```text\n{}```\n", diagram(stages));
+    pipelines.chain(parts).map(|(name, stages)| (name, page(stages))).collect()
+}
 
 /// The table "stage × pipeline" as markdown, printed from the code.
 pub fn stage_table() -> String {

@@ -21,6 +21,7 @@ use crate::node::Node;
 use crate::segment::Data;
 use crate::stages::Stages;
 use crate::task::Task;
+use crate::trace::{Trace, Traced};
 use crate::types::{ChildSet, ChildType, Priority, Txg, VdevId, WaitType, ZioType};
 use crate::vdev::{Token, VdevDone};
 
@@ -157,6 +158,7 @@ pub struct Zio {
     pub(crate) finished_children: Option<ZioBox>,
     pub(crate) link: Option<ZioBox>,
     pub(crate) finished: bool,
+    traced_in: Option<Traced>,
 
     /// Class: who wants it.
     pub priority: Priority,
@@ -228,6 +230,7 @@ impl Zio {
             finished_children: None,
             link: None,
             finished: true,
+            traced_in: None,
             priority: Priority::Now,
             txg: 0,
             bookmark: Bookmark::default(),
@@ -297,6 +300,7 @@ impl Zio {
         self.deliver = Deliver::Nobody;
         self.ready = None;
         self.transforms.clear();
+        self.traced_in = None;
         self.priority = Priority::Now;
         self.txg = 0;
         self.bookmark = Bookmark::default();
@@ -448,6 +452,22 @@ impl Zio {
     pub(crate) fn enter_stage(&mut self, stage: Stages) {
         self.flow.stage = stage;
         self.flow.traced |= stage;
+        if let Some(traced) = &self.traced_in {
+            traced.stage(stage, self.place());
+        }
+    }
+
+    /// Writes its story down, and that of the children it is going to make. To be called before
+    /// it starts.
+    pub fn write_down(&mut self, trace: &Trace) {
+        self.traced_in = Some(trace.follow(self, None));
+    }
+
+    /// Its story ends here.
+    pub(crate) fn end_story(&self, error: Option<&Error>) {
+        if let Some(traced) = &self.traced_in {
+            traced.end(error);
+        }
     }
 
     // -- Transforms (spec 1.14). --
@@ -528,7 +548,7 @@ impl Zio {
     }
 
     /// Makes `child` a child of this zio that comes back to it when finished
-    /// (see [`Zio::take_finished_child`]), in the same client's hand.
+    /// (see [`Zio::take_finished_child`]), in the same client's hand and the same trace.
     ///
     /// # Panics
     /// As [`Parent::add`].
@@ -536,6 +556,9 @@ impl Zio {
         child.deliver = Deliver::Parent;
         child.control.clone_from(&self.control);
         child.must_succeed = self.must_succeed;
+        if let Some(traced) = &self.traced_in {
+            child.traced_in = Some(traced.child(child));
+        }
         self.node.link_child(child, true);
     }
 

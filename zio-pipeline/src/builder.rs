@@ -27,6 +27,7 @@ use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
 use crate::source::{Mirror, Source};
+use crate::stage_stats::StageCounters;
 use crate::stages;
 use crate::suspend::FailMode;
 use crate::top_vdev::{MIRROR_LEAVES_MAX, TopVdev};
@@ -149,6 +150,7 @@ pub struct Builder {
     clock: Clock,
     threads: bool,
     hand_over: bool,
+    count_stages: bool,
     large_gang_headers: bool,
     fail_mode: FailMode,
     deadman: Option<Deadman>,
@@ -174,6 +176,7 @@ impl Builder {
             clock: Clock::system(),
             threads: false,
             hand_over: true,
+            count_stages: false,
             large_gang_headers: false,
             fail_mode: FailMode::default(),
             deadman: None,
@@ -366,6 +369,14 @@ impl Builder {
         self
     }
 
+    /// Count what each stage does, for [`PipelineStats::stages`](crate::PipelineStats::stages).
+    /// It takes two looks at the clock for each stage a request runs.
+    #[must_use]
+    pub fn count_stages(mut self) -> Self {
+        self.count_stages = true;
+        self
+    }
+
     /// Calls `listener` when something goes wrong, on whatever thread noticed it. It must not
     /// block, and may not wait for this pipeline. Events of one kind are told
     /// [so often](crate::EVENTS_PER_SECOND_MAX); [`Pipeline::event_count`] counts them all.
@@ -434,6 +445,8 @@ impl Builder {
         if let Some(injections) = &self.injections {
             stages = stages.into_iter().map(|stage| injections.around(stage)).collect();
         }
+        let stage_counters =
+            self.count_stages.then(|| StageCounters::around(&mut stages, &self.clock));
         let own_threads = self.task_queue.is_none();
         let queue = self.task_queue.unwrap_or_else(|| {
             let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -452,7 +465,7 @@ impl Builder {
             reapers.push(deadman::watch(deadman, &shared).map_err(BuildError::Thread)?);
         }
         let threads = Threads { reapers, pool };
-        Ok(Pipeline::new(engine, shared, metaslabs, self.defaults, threads))
+        Ok(Pipeline::new(engine, shared, metaslabs, self.defaults, threads, stage_counters))
     }
 
     /// A vdev of these leaves, which all have room for the same units.

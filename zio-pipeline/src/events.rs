@@ -205,6 +205,15 @@ impl Events {
         self.listener.is_some() || cfg!(feature = "tracing")
     }
 
+    /// The pipeline's time.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(crate) fn count(&self, kind: EventKind) -> EventCount {
         let limit = &self.kinds[kind as usize];
         EventCount {

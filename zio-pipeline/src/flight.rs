@@ -12,6 +12,7 @@ use vdev_queue::{DeviceIo, Ticket};
 use zio_core::{Buffers, Complete, Data, Token, VdevDone, VdevError, VdevIo, VdevOp};
 
 use crate::leaf::Leaf;
+use crate::stats::OpKind;
 
 /// One request within a flight: whose answer, and how many pieces are its own.
 struct Passenger {
@@ -23,10 +24,27 @@ struct Passenger {
 
 type Passengers = SmallVec<[Passenger; 1]>;
 
+/// Where an I/O comes from.
+pub(crate) enum Origin {
+    /// From the leaf's queue, which is to hear that it ended.
+    Queue(Ticket),
+    /// From around it.
+    Around(OpKind),
+}
+
+/// What an operation is.
+fn kind_of(op: &VdevOp) -> OpKind {
+    match op {
+        VdevOp::Read(_) => OpKind::Read,
+        VdevOp::Write(_) => OpKind::Write,
+        VdevOp::Trim { .. } => OpKind::Trim,
+        VdevOp::Flush => OpKind::Flush,
+    }
+}
+
 struct Cargo {
     leaf: Arc<Leaf>,
-    /// None for what went around the queue.
-    ticket: Option<Ticket>,
+    origin: Origin,
     start_ns: u64,
     offset_bytes: u64,
     len_bytes: u64,
@@ -34,6 +52,20 @@ struct Cargo {
     changes: bool,
     given_up: bool,
     passengers: Passengers,
+}
+
+impl Cargo {
+    fn new(
+        leaf: &Arc<Leaf>,
+        origin: Origin,
+        start_ns: u64,
+        (offset_bytes, len_bytes): (u64, u64),
+        passengers: Passengers,
+    ) -> Self {
+        let (changes, given_up) = (false, false);
+        let leaf = Arc::clone(leaf);
+        Self { leaf, origin, start_ns, offset_bytes, len_bytes, changes, given_up, passengers }
+    }
 }
 
 /// An I/O that a device has not answered yet.
@@ -96,17 +128,8 @@ impl Flight {
                 (Some(all), _) => all,
             });
         }
-        let (leaf, ticket) = (Arc::clone(leaf), Some(ticket));
-        let cargo = Cargo {
-            leaf,
-            ticket,
-            start_ns,
-            offset_bytes,
-            len_bytes,
-            changes: false,
-            given_up: false,
-            passengers,
-        };
+        let origin = Origin::Queue(ticket);
+        let cargo = Cargo::new(leaf, origin, start_ns, (offset_bytes, len_bytes), passengers);
         self.depart(cargo, packed.unwrap_or(VdevOp::Flush))
     }
 
@@ -120,18 +143,10 @@ impl Flight {
         let len_bytes = io.len_bytes();
         let (op, offset_bytes, token) = io.into_parts();
         let passenger = Passenger { token, pieces: pieces_of(&op), gap_before: false };
-        let (leaf, passengers) = (Arc::clone(leaf), smallvec::smallvec![passenger]);
-        let cargo = Cargo {
-            leaf,
-            ticket: None,
-            start_ns,
-            offset_bytes,
-            len_bytes,
-            changes: false,
-            given_up: false,
-            passengers,
-        };
-        self.depart(cargo, op)
+        let passengers = smallvec::smallvec![passenger];
+        let origin = Origin::Around(kind_of(&op));
+        let place = (offset_bytes, len_bytes);
+        self.depart(Cargo::new(leaf, origin, start_ns, place, passengers), op)
     }
 
     fn depart(self: Arc<Self>, mut cargo: Cargo, op: VdevOp) -> VdevIo {
@@ -171,12 +186,12 @@ impl Flight {
 impl Complete for Flight {
     fn complete(self: Arc<Self>, _ticket: u64, done: VdevDone) {
         let Some(cargo) = self.0.lock().take() else { return };
-        let Cargo { leaf, ticket, start_ns, given_up, passengers, .. } = cargo;
+        let Cargo { leaf, origin, start_ns, len_bytes, given_up, passengers, .. } = cargo;
         leaf.keep(self);
         if given_up {
             leaf.orphan_came_home();
         }
-        leaf.land(ticket, start_ns, &done);
+        leaf.land(origin, start_ns, len_bytes, &done);
         unload(passengers, done);
     }
 }

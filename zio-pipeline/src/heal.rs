@@ -6,8 +6,10 @@
 //! in the middle of a repair cannot cost the last good copy. The read ends after
 //! its repairs. A repair that fails harms nobody: the copy is as bad as it was.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use zio_core::bp::PoolShape;
-use zio_core::{Counter, Dva, Dvas, Flags, Priority, Stages, Zio, ZioType};
+use zio_core::{Dva, Dvas, Flags, Priority, Stages, Zio, ZioType};
 
 use crate::shared::Shared;
 use crate::stages::{overlapping, vdev_child};
@@ -24,28 +26,50 @@ pub struct Healed {
     pub failed: u64,
 }
 
-/// The same, being counted.
+impl Healed {
+    /// Adds those of another leaf.
+    pub fn merge(&mut self, other: &Self) {
+        self.copies += other.copies;
+        self.bytes += other.bytes;
+        self.failed += other.failed;
+    }
+
+    /// What was repaired since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            copies: self.copies.saturating_sub(earlier.copies),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+            failed: self.failed.saturating_sub(earlier.failed),
+        }
+    }
+}
+
+/// The same of one leaf, being counted. Plain counters: repairs are rare.
 #[derive(Debug, Default)]
 pub(crate) struct Heal {
-    copies: Counter,
-    bytes: Counter,
-    failed: Counter,
+    copies: AtomicU64,
+    bytes: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Heal {
     pub(crate) fn so_far(&self) -> Healed {
-        Healed { copies: self.copies.get(), bytes: self.bytes.get(), failed: self.failed.get() }
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Healed { copies: of(&self.copies), bytes: of(&self.bytes), failed: of(&self.failed) }
     }
+}
 
-    /// Counts the repairs that have come home to their read.
-    pub(crate) fn take_repairs(&self, zio: &mut Zio) {
-        while let Some(mut child) = zio.take_finished_child() {
-            if child.take_error().is_some() {
-                self.failed.add(1);
-            } else {
-                self.copies.add(1);
-                self.bytes.add(child.get().size_bytes as u64);
-            }
+/// Counts the repairs that have come home to their read.
+pub(crate) fn take_repairs(shared: &Shared, zio: &mut Zio) {
+    while let Some(mut child) = zio.take_finished_child() {
+        let Ok(leaf) = shared.leaf_of(child.get()) else { continue };
+        let heal = leaf.health().heal();
+        if child.take_error().is_some() {
+            heal.failed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            heal.copies.fetch_add(1, Ordering::Relaxed);
+            heal.bytes.fetch_add(child.get().size_bytes as u64, Ordering::Relaxed);
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use zio_core::Txg;
 
+use crate::heal::Heal;
 use crate::missing::Missing;
+use crate::outage::LeafErrors;
 use crate::txg_ranges::TxgRanges;
 
 /// A leaf that was found dead, or far slower than its siblings, is tried again so often.
@@ -33,6 +35,7 @@ pub(crate) struct Health {
     /// Raw ranges were written since the last flush that succeeded.
     unflushed_physically: AtomicBool,
     errors: ErrorCounters,
+    heal: Heal,
 }
 
 fn begin_trial(last_ns: &AtomicU64, now_ns: u64) -> bool {
@@ -60,9 +63,21 @@ pub(crate) struct ErrorCounters {
     pub(crate) checksum: AtomicU64,
 }
 
+impl ErrorCounters {
+    pub(crate) fn so_far(&self) -> LeafErrors {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LeafErrors { read: of(&self.read), write: of(&self.write), checksum: of(&self.checksum) }
+    }
+}
+
 impl Health {
     pub(crate) fn errors(&self) -> &ErrorCounters {
         &self.errors
+    }
+
+    /// What has been repaired on it.
+    pub(crate) fn heal(&self) -> &Heal {
+        &self.heal
     }
 
     // -- Dead or alive. --

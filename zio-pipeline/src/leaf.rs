@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use vdev_queue::{
-    Class, ClassStats, Config, ConfigError, Id, Issue, Issues, Kind, Load, PerClass, SharedQueue,
-    Ticket,
+    Class, Config, ConfigError, Id, Issue, Issues, Kind, Load, PerClass, SharedQueue,
 };
 use zio_core::{
     Buffer, BufferPool, Control, Flags, Geometry, Holding, Priority, Token, Vdev, VdevDone,
@@ -24,8 +23,9 @@ use zio_core::{
 use crate::builder::LABELS_END_BYTES;
 use crate::clock::Clock;
 use crate::events::{Event, EventKind, Events, SLOW_IO_NS};
-use crate::flight::{Flight, InFlight, pieces_of};
+use crate::flight::{Flight, InFlight, Origin, pieces_of};
 use crate::health::Health;
+use crate::stats::{ClassReport, LeafCounters, LeafStats};
 
 /// A write in more pieces than data and padding is not merged with others:
 /// 512 members at most (see [`vdev_queue::AggregationLimits`]) of two pieces
@@ -52,6 +52,7 @@ pub(crate) struct Leaf {
     /// I/Os started and not answered; counted for leaves of a mirror only.
     load: AtomicU32,
     health: Health,
+    counters: LeafCounters,
     /// Who is told of trouble.
     events: Option<Arc<Events>>,
     /// No I/O is started any more.
@@ -84,6 +85,7 @@ impl Leaf {
             flush_unsupported: AtomicBool::new(false),
             load: AtomicU32::new(0),
             health: Health::default(),
+            counters: LeafCounters::default(),
             events: None,
             closed: AtomicBool::new(false),
             orphans: AtomicU32::new(0),
@@ -167,10 +169,25 @@ impl Leaf {
         self.flush_unsupported.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn queue_stats(self: &Arc<Self>) -> PerClass<ClassStats> {
-        // Whoever looks into the queue also takes along what others left in its inbox.
-        let (stats, issues) = self.queue.stats();
-        self.carry_out(issues, self.clock.now_ns());
+    /// What it has done so far; `number` is what it is within its vdev.
+    pub(crate) fn stats(&self, number: usize) -> LeafStats {
+        let queue = self.queue.counters();
+        let service_ns = self.health.service_ns();
+        let mut stats = LeafStats {
+            vdev: self.place.vdev,
+            leaf: number,
+            errors: self.health.errors().so_far(),
+            healed: self.health.heal().so_far(),
+            read_ns_smoothed: (service_ns > 0).then_some(service_ns),
+            is_dead: !self.health.is_readable() || !self.health.is_writable(),
+            missing: self.health.missing(),
+            classes: PerClass::from_fn(|class| ClassReport {
+                counts: queue.stats(class),
+                took: queue.latencies(class),
+            }),
+            ..LeafStats::default()
+        };
+        self.counters.tell(&mut stats);
         stats
     }
 
@@ -215,6 +232,7 @@ impl Leaf {
             return;
         }
         let Some((class, kind)) = about.class.zip(about.kind) else {
+            self.counters.around_started();
             let io = self.flight().load_alone(self, io, self.clock.now_ns());
             self.depart(io);
             return;
@@ -311,7 +329,13 @@ impl Leaf {
     }
 
     /// The device has answered.
-    pub(crate) fn land(self: &Arc<Self>, ticket: Option<Ticket>, start_ns: u64, done: &VdevDone) {
+    pub(crate) fn land(
+        self: &Arc<Self>,
+        origin: Origin,
+        start_ns: u64,
+        len_bytes: u64,
+        done: &VdevDone,
+    ) {
         let now_ns = self.clock.now_ns();
         let took_ns = now_ns.saturating_sub(start_ns);
         if self.place.leaf.is_some() && matches!(done.op, Some(VdevOp::Read(_))) {
@@ -321,10 +345,19 @@ impl Leaf {
             let (place, took) = (self.place.place(), Duration::from_nanos(took_ns));
             self.post(EventKind::SlowIo, || Event::SlowIo { place, took });
         }
-        let Some(ticket) = ticket else { return };
-        let issues = self.queue.complete(ticket, now_ns);
-        if !issues.is_empty() {
-            self.carry_out(issues, now_ns);
+        if let Err(error) = &done.result
+            && error.kind() != VdevErrorKind::Unsupported
+        {
+            self.counters.failed();
+        }
+        match origin {
+            Origin::Queue(ticket) => {
+                let issues = self.queue.complete(ticket, now_ns);
+                if !issues.is_empty() {
+                    self.carry_out(issues, now_ns);
+                }
+            }
+            Origin::Around(kind) => self.counters.around_ended(kind, len_bytes),
         }
     }
 

@@ -135,6 +135,13 @@
 //! simulated machine of `vdev-sim` does. Callbacks run on whatever thread ends
 //! their request. They must not block; a `wait()` inside one is an error.
 //!
+//! # Looking at it
+//!
+//! [`Pipeline::stats`] is a snapshot of what is counted, per leaf, class and stage; the difference of two
+//! ([`PipelineStats::since`]) is what happened between them. [`Pending::trace`] writes down the story of one
+//! request. [`Builder::on_event`] tells what goes wrong as it happens. `examples/iostat.rs` shows
+//! the first of them live.
+//!
 //! # What is never so
 //!
 //! * Data that does not match its pointer is never given out.
@@ -195,7 +202,9 @@ mod read;
 mod replace;
 mod shared;
 mod source;
+mod stage_stats;
 mod stages;
+mod stats;
 mod suspend;
 mod top_vdev;
 mod tuning;
@@ -219,16 +228,19 @@ pub use props::Write;
 pub use read::Read;
 pub use replace::{NO_COMPRESSION_PASS_MIN, REWRITE_PASS_MIN};
 pub use source::Mirror;
+pub use stage_stats::StageStats;
+pub use stats::{ClassReport, LeafStats, PipelineStats, SpaceStats, ThrottleStats};
 pub use suspend::{FailMode, Suspended};
 #[cfg(feature = "crypt")]
 pub use transform::crypt::{KeyError, Suite};
 pub use transform::{Compression, GzipLevel, ZstdLevel};
 pub use txg_ranges::TxgRanges;
 pub use vdev_disk::OpenOptions;
+pub use vdev_queue::{Class, ClassStats, Histogram, Latencies, PerClass, Traffic};
 pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
-    BlockPointer, Bookmark, Buffer, Completions, Control, Data, Error, ErrorKind, Finished,
-    Priority, Txg, VdevId,
+    BlockPointer, Bookmark, Buffer, Completions, Control, Data, EngineCounts, Error, ErrorKind,
+    Finished, Priority, Stages, Trace, TracedZio, Txg, VdevId,
 };
 
 /// The examples of the README compile.

@@ -1,7 +1,6 @@
 //! Life with failing devices: what is suspended, what leaves have missed, and the way out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use zio_core::{Error, ErrorKind, VdevError, VdevErrorKind, VdevId};
@@ -22,6 +21,18 @@ pub struct LeafErrors {
     pub write: u64,
     /// Blocks that did not verify.
     pub checksum: u64,
+}
+
+impl LeafErrors {
+    /// Errors since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            read: self.read.saturating_sub(earlier.read),
+            write: self.write.saturating_sub(earlier.write),
+            checksum: self.checksum.saturating_sub(earlier.checksum),
+        }
+    }
 }
 
 impl Pipeline {
@@ -140,9 +151,6 @@ impl Pipeline {
     /// # Errors
     /// [`ErrorKind::DeviceGone`]: no such device.
     pub fn leaf_errors(&self, vdev: VdevId, leaf: usize) -> Result<LeafErrors, Error> {
-        let errors = self.leaf(vdev, leaf)?.health().errors();
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (read, write) = (of(&errors.read), of(&errors.write));
-        Ok(LeafErrors { read, write, checksum: of(&errors.checksum) })
+        Ok(self.leaf(vdev, leaf)?.health().errors().so_far())
     }
 }

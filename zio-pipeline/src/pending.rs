@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use zio_core::{
     BlockPointer, Bookmark, Completions, Control, Data, Error, ErrorKind, Finished, Flags, Handle,
-    Parent, Priority, Request, Zio, ZioType,
+    Parent, Priority, Request, Trace, Zio, ZioType,
 };
 
 /// What a finished zio means to the client.
@@ -88,6 +88,25 @@ impl<T: Outcome> Pending<T> {
     pub fn control(self, control: &Control) -> Self {
         self.with(|zio| {
             zio.control = Some(control.clone());
+            Ok(())
+        })
+    }
+
+    /// Writes its story down: which stages it and the I/Os it makes run, when, on which device, and
+    /// how they end.
+    ///
+    /// ```
+    /// # let disk = std::sync::Arc::new(vdev_disk::Memory::new(16 << 20, 512));
+    /// # let pipeline = zio_pipeline::Pipeline::builder().vdev(disk).build()?;
+    /// let trace = pipeline.trace();
+    /// let bp = pipeline.write(vec![7; 4096]).trace(&trace).wait()?;
+    /// println!("{trace}");
+    /// # assert!(trace.to_string().contains("DVA_ALLOCATE"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn trace(self, trace: &Trace) -> Self {
+        self.with(|zio| {
+            zio.write_down(trace);
             Ok(())
         })
     }

@@ -7,8 +7,8 @@ use taskq::Service;
 use zio_core::bp::{BadPointer, RawPointer};
 use zio_core::segment::BLOCK_BYTES_MAX;
 use zio_core::{
-    BlockPointer, Buffer, Completions, Context, Data, Dva, Engine, EngineStats, Error, ErrorKind,
-    Flags, Priority, Request, Stages, Txg, VdevId, WriteProps, ZioBox, ZioType,
+    BlockPointer, Buffer, Completions, Context, Data, Dva, Engine, Error, ErrorKind, Flags,
+    Priority, Request, Stages, Trace, Txg, VdevId, WriteProps, ZioBox, ZioType,
 };
 
 use crate::builder::{Builder, Threads};
@@ -18,6 +18,7 @@ use crate::physical::Physical;
 use crate::props::Write;
 use crate::read::Read;
 use crate::shared::Shared;
+use crate::stage_stats::StageCounters;
 
 /// Checksummed, compressed, deduplicated, scheduled block I/O over one or more
 /// devices. See the crate's page for an example.
@@ -35,6 +36,8 @@ pub struct Pipeline {
     metaslabs: Option<Arc<Metaslabs>>,
     defaults: WriteProps,
     threads: Threads,
+    stage_counters: Option<StageCounters>,
+    built_ns: u64,
 }
 
 impl Pipeline {
@@ -49,8 +52,10 @@ impl Pipeline {
         metaslabs: Option<Arc<Metaslabs>>,
         defaults: WriteProps,
         threads: Threads,
+        stage_counters: Option<StageCounters>,
     ) -> Self {
-        Self { engine, shared, metaslabs, defaults, threads }
+        let built_ns = shared.events.now_ns();
+        Self { engine, shared, metaslabs, defaults, threads, stage_counters, built_ns }
     }
 
     // -- Buffers and groups. --
@@ -259,27 +264,26 @@ impl Pipeline {
         self.engine.live()
     }
 
-    /// What the executor has done.
-    pub fn stats(&self) -> &EngineStats {
-        self.engine.stats()
-    }
-
-    /// What the queue of a leaf has done: `leaf` counts within the vdev, and is 0
-    /// where the vdev is one device. `None` if there is no such device.
-    pub fn queue_stats(
-        &self,
-        vdev: VdevId,
-        leaf: usize,
-    ) -> Option<vdev_queue::PerClass<vdev_queue::ClassStats>> {
-        let stats = self.shared.vdev(vdev).ok()?.leaves().get(leaf).map(|leaf| leaf.queue_stats());
-        // What others left in the queue's inbox may have been started here.
-        self.engine.submit();
-        stats
-    }
-
     /// What reads have repaired so far.
     pub fn healed(&self) -> Healed {
-        self.shared.heal.so_far()
+        let mut all = Healed::default();
+        self.shared.leaves().for_each(|leaf| all.merge(&leaf.health().heal().so_far()));
+        all
+    }
+
+    /// An empty record of what becomes of requests, by the pipeline's clock. Give it to one or
+    /// several ([`Pending::trace`]), and print it when they have ended.
+    pub fn trace(&self) -> Trace {
+        let clock = self.shared.events.clock().clone();
+        Trace::new(move || clock.now_ns())
+    }
+
+    pub(crate) fn built_ns(&self) -> u64 {
+        self.built_ns
+    }
+
+    pub(crate) fn stage_counters(&self) -> Option<&StageCounters> {
+        self.stage_counters.as_ref()
     }
 
     /// Waits until nothing is under way, driving the devices on this thread.

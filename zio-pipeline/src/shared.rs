@@ -12,7 +12,6 @@ use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, Writ
 use crate::crypt::Keys;
 use crate::dedup::{Dedup, DedupConfig};
 use crate::events::Events;
-use crate::heal::Heal;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
 use crate::stages::flush::Flushes;
@@ -26,7 +25,6 @@ pub(crate) struct Shared {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) dedup: Dedup,
     pub(crate) checksums: Checksums,
-    pub(crate) heal: Heal,
     pub(crate) keys: Keys,
     pub(crate) suspension: Arc<Suspension>,
     pub(crate) flushes: Flushes,
@@ -56,7 +54,6 @@ impl Shared {
             allocator,
             dedup: Dedup::new(dedup),
             checksums: Checksums::new(salt),
-            heal: Heal::default(),
             keys,
             suspension: Suspension::new(fail_mode, Arc::clone(&events)),
             flushes: Flushes::default(),

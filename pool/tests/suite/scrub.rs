@@ -454,7 +454,7 @@ fn reads_are_of_the_background_class() {
     let pipeline = world.pipeline();
     let blocks = write_blocks(&pipeline, &mut Rng::new(3), 20);
     let of_class = |class: vdev_queue::Class| {
-        pipeline.queue_stats(VdevId(0), 0).unwrap()[class].enqueued_total
+        pipeline.stats().leaf(VdevId(0), 0).unwrap().classes[class].counts.enqueued_total
     };
     let before = of_class(vdev_queue::Class::SyncRead);
     let mut scrub = Scrub::new(&pipeline, listed(&blocks), Config::default());

@@ -9,8 +9,10 @@
 //! | rows | ours | baseline |
 //! |---|---|---|
 //! | `read-8k-qd…` | random reads through the pipeline, checksum verified | a bare io_uring loop of that depth, same file, same blocks |
+//! | `mirror-read-qd32` | the same from a mirror of two files | the same loop on one of them |
 //! | `write-8k-qd32` | allocating writes, freed when done | the same loop, random offsets |
 //! | `write-128k-qd16` | the same with 128 KiB | the same loop, sequential |
+//! | `write-128k-lz4` | 128 KiB that halve, with lz4, freed when done | the same LZ4, then the same loop |
 //! | `read-8k-mem-qd32` | reads from memory through the pipeline | memcpy and fletcher4: the rest is the pipeline's own |
 //! | `handover…` | a root, a read, a device I/O, each handed over to the next | the same with a dispatch at each resumption |
 //! | `checksum-…` | the function as the house runs it | the plain loop, aws-lc-rs, `skein`, `blake3` |

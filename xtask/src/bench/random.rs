@@ -41,6 +41,16 @@ impl Content {
         Self((0..block_bytes.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).collect())
     }
 
+    /// Blocks of which every page is half noise, half zeros: they compress to about a half.
+    pub(super) fn halving(block_bytes: usize) -> Self {
+        let mut content = Self::new(block_bytes);
+        for page in content.0.chunks_mut(PAGE_BYTES) {
+            let half = page.len() / 2;
+            page[half..].fill(0);
+        }
+        content
+    }
+
     pub(super) fn block_bytes(&self) -> usize {
         self.0.len()
     }

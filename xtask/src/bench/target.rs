@@ -78,8 +78,7 @@ impl Target {
     }
 
     fn make(plan: &Plan) -> Result<Self> {
-        let dir = std::env::var_os("ZIO_BENCH_DIR").map_or_else(house::target_dir, PathBuf::from);
-        std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        let dir = bench_dir()?;
         let in_dir = || format!("a file of {} bytes in {}", plan.file_bytes, dir.display());
         let file = tempfile::tempfile_in(&dir).with_context(in_dir)?;
         file.set_len(plan.file_bytes).with_context(in_dir)?;
@@ -121,11 +120,21 @@ impl Target {
 
     /// A bare ring on the same file, or nothing where the system has none.
     pub(super) fn raw_ring(&self, depth: usize, block_bytes: usize) -> Result<Option<RawRing>> {
+        self.raw_ring_on(&self.path, depth, block_bytes)
+    }
+
+    /// The same on another file of that place.
+    pub(super) fn raw_ring_on(
+        &self,
+        path: &Path,
+        depth: usize,
+        block_bytes: usize,
+    ) -> Result<Option<RawRing>> {
         if !self.facts.io_uring {
             return Ok(None);
         }
         let depth = u32::try_from(depth)?;
-        let ring = RawRing::open(&self.path, self.facts.direct, depth, block_bytes);
+        let ring = RawRing::open(path, self.facts.direct, depth, block_bytes);
         Ok(Some(ring.context("opening the baseline")?))
     }
 
@@ -136,6 +145,13 @@ impl Target {
     pub(super) fn facts(&self) -> &Facts {
         &self.facts
     }
+}
+
+/// Where the bench makes its files.
+pub(super) fn bench_dir() -> Result<PathBuf> {
+    let dir = std::env::var_os("ZIO_BENCH_DIR").map_or_else(house::target_dir, PathBuf::from);
+    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    Ok(dir)
 }
 
 fn file_system(path: &Path) -> Result<String> {

@@ -21,6 +21,7 @@ use zio_core::{
 
 use super::space;
 use crate::shared::Shared;
+use crate::stats::ThrottleStats;
 
 #[derive(Default)]
 struct Lane(Mutex<Waiting>);
@@ -30,6 +31,11 @@ struct Waiting {
     /// In logical order; equal bookmarks by arrival.
     zios: BTreeMap<(Bookmark, u64), ZioBox>,
     arrivals: u64,
+}
+
+/// Bytes that a write wants to have under way.
+fn wanted_bytes(zio: &Zio) -> u64 {
+    zio.size_bytes as u64 * u64::from(zio.props.copies)
 }
 
 /// Who may allocate, and who has to wait.
@@ -71,9 +77,8 @@ impl Throttle {
     }
 
     fn reserve(&self, zio: &Zio) -> Option<Slots> {
-        let bytes = zio.size_bytes as u64 * u64::from(zio.props.copies);
         let affinity = space::affinity(&zio.bookmark);
-        let mut slots = self.allocator.reserve_from(share_of(zio), affinity, bytes)?;
+        let mut slots = self.allocator.reserve_from(share_of(zio), affinity, wanted_bytes(zio))?;
         if let Some(this) = self.this.upgrade() {
             slots.on_release(this);
         }
@@ -95,6 +100,18 @@ impl Throttle {
         waiting.zios.insert(key, zio);
         // A reservation may have ended since it was refused.
         self.first_in(&mut waiting)
+    }
+
+    /// Who waits now, and how many have had to.
+    pub(crate) fn stats(&self) -> ThrottleStats {
+        let mut all = ThrottleStats::default();
+        for lane in &self.lanes {
+            let waiting = lane.0.lock();
+            all.waiting += waiting.zios.len();
+            all.waiting_bytes += waiting.zios.values().map(|zio| wanted_bytes(zio)).sum::<u64>();
+            all.waited_total += waiting.arrivals;
+        }
+        all
     }
 
     fn first_in(&self, waiting: &mut Waiting) -> Next {

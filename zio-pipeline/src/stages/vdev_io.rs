@@ -558,7 +558,7 @@ impl Stage for IoAssess {
         }
         match zio.ty() {
             ZioType::Ioctl => flush::assess(&mut zio),
-            ZioType::Read => self.shared.heal.take_repairs(&mut zio),
+            ZioType::Read => heal::take_repairs(&self.shared, &mut zio),
             _ => {}
         }
         if zio.error.is_none() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vdev_sim::{OpKind, Rng};
-use zio_pipeline::{BlockPointer, Control, ErrorKind, Pipeline, Priority, VdevId};
+use zio_pipeline::{BlockPointer, Control, ErrorKind, Pipeline, Priority};
 
 use crate::common::{Sim, noise};
 
@@ -60,8 +60,8 @@ fn cancelled_prefetches_never_reach_the_device() {
     assert_eq!(pipeline.live(), 0);
     // The queue has room again.
     assert!(pipeline.read(&blocks[9]).wait().unwrap() == noise(18, 65_536));
-    let stats = pipeline.queue_stats(VdevId(0), 0).unwrap();
-    let cancelled: u64 = stats.iter().map(|(_, class)| class.cancelled_total).sum();
+    let stats = pipeline.stats().leaves.remove(0).classes;
+    let cancelled: u64 = stats.iter().map(|(_, class)| class.counts.cancelled_total).sum();
     assert_eq!(cancelled, BLOCKS - 3);
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use vdev_disk::Memory;
-use zio_core::EngineStats;
 use zio_pipeline::{Builder, Checksum, Compression, GzipLevel, Pipeline};
 
 use crate::common::{MIB, Sim, compressible, noise};
@@ -16,22 +15,14 @@ struct Moves {
 }
 
 impl Moves {
-    fn so_far(stats: &EngineStats) -> Self {
-        Self {
-            completion_entries: stats.entries_completion.get(),
-            dispatches: stats.dispatches.get(),
-            handovers: stats.handovers.get(),
-        }
-    }
-
     fn during(pipeline: &Pipeline, work: impl FnOnce()) -> Self {
-        let before = Self::so_far(pipeline.stats());
+        let before = pipeline.stats();
         work();
-        let after = Self::so_far(pipeline.stats());
+        let during = pipeline.stats().since(&before).engine;
         Self {
-            completion_entries: after.completion_entries - before.completion_entries,
-            dispatches: after.dispatches - before.dispatches,
-            handovers: after.handovers - before.handovers,
+            completion_entries: during.entries_completion,
+            dispatches: during.dispatches,
+            handovers: during.handovers,
         }
     }
 }

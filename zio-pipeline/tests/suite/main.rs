@@ -36,6 +36,8 @@ mod sectors;
 mod sharing;
 mod space;
 mod stages;
+mod stats;
 mod throttle;
+mod traces;
 mod txg_ranges;
 mod waiting;

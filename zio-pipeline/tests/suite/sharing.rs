@@ -67,9 +67,11 @@ fn many_threads_use_one_pipeline() {
             // Meanwhile somebody looks, and somebody uses callbacks.
             scope.spawn(move || {
                 for _ in 0..200 {
-                    let stats = pipeline.queue_stats(VdevId(0), 0).unwrap();
-                    let issued: u64 = stats.iter().map(|(_, class)| class.issued_total).sum();
-                    let completed: u64 = stats.iter().map(|(_, class)| class.completed_total).sum();
+                    let stats = pipeline.stats().leaves.remove(0).classes;
+                    let issued: u64 =
+                        stats.iter().map(|(_, class)| class.counts.issued_total).sum();
+                    let completed: u64 =
+                        stats.iter().map(|(_, class)| class.counts.completed_total).sum();
                     assert!(completed <= issued);
                     pipeline.write(noise(1, 512)).compression(Compression::Lz4).nowait(|r| _ = r);
                     thread::yield_now();
@@ -96,14 +98,14 @@ fn looking_at_a_queue_loses_nothing_that_passes_it() {
             });
         }
         while readers_left.load(Ordering::SeqCst) > 0 {
-            _ = pipeline.queue_stats(VdevId(0), 0);
+            _ = pipeline.stats();
         }
     });
-    let stats = pipeline.queue_stats(VdevId(0), 0).unwrap();
+    let stats = pipeline.stats().leaves.remove(0).classes;
     let (queued, active): (usize, u32) =
-        stats.iter().fold((0, 0), |sum, (_, c)| (sum.0 + c.queued, sum.1 + c.active));
+        stats.iter().fold((0, 0), |sum, (_, c)| (sum.0 + c.counts.queued, sum.1 + c.counts.active));
     assert_eq!((queued, active), (0, 0));
-    assert!(pipeline.queue_stats(VdevId(1), 0).is_none());
+    assert!(pipeline.stats().leaf(VdevId(1), 0).is_none());
 }
 
 #[test]

@@ -249,7 +249,8 @@ fn traces_of_gangs_are_golden() {
     compare(&table.0, "traces-gang.md");
 }
 
-fn compare(found: &str, golden: &str) {
+/// Compares with a file of `tests/golden`.
+pub(crate) fn compare(found: &str, golden: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") {
         std::fs::write(&path, found).unwrap();

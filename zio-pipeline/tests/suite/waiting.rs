@@ -224,7 +224,7 @@ fn a_callback_that_panics_hurts_nobody_else() {
         }
         pipeline.wait_idle();
         // Counted when the panic has come through to the executor.
-        while pipeline.stats().panics.get() < 4 {
+        while pipeline.stats().engine.panics < 4 {
             thread::yield_now();
         }
         assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 4096));

@@ -5,6 +5,7 @@ mod dedup;
 mod fairness;
 mod handover;
 mod memory;
+mod mirror;
 mod queue;
 mod reads;
 mod scheduled;
@@ -27,9 +28,10 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 14] = [
+    let of_files: [&[&str]; 15] = [
         &reads::NAMES,
         &[scrub::NAME],
+        &[mirror::NAME],
         &writes::NAMES,
         &scheduled::NAMES,
         &[dedup::WRITES],
@@ -87,6 +89,7 @@ pub(super) fn run(
     let on_disk = [
         reads::NAMES.as_slice(),
         &[scrub::NAME],
+        &[mirror::NAME],
         &writes::NAMES,
         &scheduled::NAMES,
         &[dedup::WRITES],
@@ -100,6 +103,7 @@ pub(super) fn run(
         // Reads first: what is written to be read is written over afterwards.
         reads::run(&mut bench, target)?;
         scrub::run(&mut bench, target)?;
+        mirror::run(&mut bench, target)?;
         writes::run(&mut bench, target)?;
         scheduled::run(&mut bench, target)?;
         dedup::run_writes(&mut bench, target)?;

@@ -1,8 +1,8 @@
 //! Allocating writes to the disk.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use vdev_disk::baseline::Op;
-use zio_pipeline::{DATA_START_BYTES, Pipeline};
+use zio_pipeline::{Compression, DATA_START_BYTES, Pipeline};
 
 use super::Bench;
 use crate::bench::contest::Contender;
@@ -13,7 +13,8 @@ use crate::bench::target::Target;
 
 const SMALL: &str = "write-8k-qd32";
 const LARGE: &str = "write-128k-qd16";
-pub(super) const NAMES: [&str; 2] = [SMALL, LARGE];
+const COMPRESSED: &str = "write-128k-lz4";
+pub(super) const NAMES: [&str; 3] = [SMALL, LARGE, COMPRESSED];
 
 /// Order of the baseline's offsets.
 #[derive(Clone, Copy)]
@@ -24,7 +25,8 @@ enum Order {
 
 pub(super) fn run(bench: &mut Bench<'_>, target: &Target) -> Result<()> {
     row(bench, target, SMALL, 8 << 10, 32, Order::Random)?;
-    row(bench, target, LARGE, 128 << 10, 16, Order::Sequential)
+    row(bench, target, LARGE, 128 << 10, 16, Order::Sequential)?;
+    compressed_row(bench, target, 128 << 10, 16)
 }
 
 fn row(
@@ -54,11 +56,58 @@ fn row(
         });
         side
     });
-    bench.row(name, Unit::Iops, "raw io_uring", ours(&pipeline, &content, depth), baseline)
+    let ours = ours(&pipeline, &content, depth, Compression::Off);
+    bench.row(name, Unit::Iops, "raw io_uring", ours, baseline)
+}
+
+/// Compressed writes. The baseline calls the same library in its loop, and writes as many bytes.
+fn compressed_row(
+    bench: &mut Bench<'_>,
+    target: &Target,
+    block_bytes: usize,
+    depth: usize,
+) -> Result<()> {
+    if !bench.wants(COMPRESSED) {
+        return Ok(());
+    }
+    let content = Content::halving(block_bytes);
+    let pipeline = Pipeline::builder().file(target.path()).build()?;
+    let first = pipeline.write(content.block(0)).compression(Compression::Lz4).wait()?;
+    pipeline.free(&first).wait()?;
+    let stored_bytes = first.dva(0).map_or(0, |dva| dva.asize_bytes() as usize);
+    ensure!(stored_bytes < block_bytes, "{block_bytes} bytes of the bench do not compress");
+    let raw = target.raw_ring(depth, stored_bytes)?;
+    let baseline = raw.map(|ring| {
+        let mut raw = RawInFlight::new(ring, Op::Write, depth);
+        let mut next =
+            offsets_bytes(target, bench.plan.file_bytes, stored_bytes, Order::Sequential);
+        let (content, mut block) = (&content, vec![0; block_bytes]);
+        let side: Contender<'_> = Box::new(move |round| {
+            let mut too_long = None;
+            raw.round(round, |stored| {
+                let offset_bytes = next();
+                content.fill(&mut block, offset_bytes);
+                match lzzzz::lz4::compress(&block, stored, lzzzz::lz4::ACC_LEVEL_DEFAULT) {
+                    Ok(len) => stored[len..].fill(0),
+                    Err(error) => too_long = Some(error),
+                }
+                offset_bytes
+            })?;
+            too_long.map_or(Ok(()), |error| Err(error.into()))
+        });
+        side
+    });
+    let ours = ours(&pipeline, &content, depth, Compression::Lz4);
+    bench.row(COMPRESSED, Unit::Iops, "LZ4, raw io_uring", ours, baseline)
 }
 
 /// Each block is freed when it is written, so that there is always space.
-fn ours<'a>(pipeline: &'a Pipeline, content: &'a Content, depth: usize) -> Contender<'a> {
+fn ours<'a>(
+    pipeline: &'a Pipeline,
+    content: &'a Content,
+    depth: usize,
+    compression: Compression,
+) -> Contender<'a> {
     let mut in_flight = InFlight::new(pipeline, depth);
     let mut number = 0;
     Box::new(move |round| {
@@ -68,7 +117,7 @@ fn ours<'a>(pipeline: &'a Pipeline, content: &'a Content, depth: usize) -> Conte
                 let mut buffer = pipeline.buffer(content.block_bytes());
                 content.fill(&mut buffer, number);
                 number += 1;
-                Ok(pipeline.write(buffer).send_to(done, slot)?)
+                Ok(pipeline.write(buffer).compression(compression).send_to(done, slot)?)
             },
             |finished| Ok(pipeline.free(&finished.get().bp).wait()?),
         )

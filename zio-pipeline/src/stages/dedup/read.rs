@@ -100,7 +100,7 @@ impl DdtReadDone {
             return Some(zio);
         };
         let Some(read) = search.reading.take() else {
-            self.shared.heal.take_repairs(&mut zio);
+            heal::take_repairs(&self.shared, &mut zio);
             self.let_go(&zio, search.own);
             return Some(zio);
         };
