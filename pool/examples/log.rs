@@ -40,9 +40,8 @@ fn main() -> Result<()> {
         log.append(2, b"not committed, and lost")?;
 
         let blocks = log.allocated_bytes() / 4096;
-        let writes = pipeline
-            .queue_stats(VdevId(0), 0)
-            .map_or(0, |of| of.iter().map(|(_, class)| class.completed_total).sum());
+        let stats = pipeline.stats();
+        let writes = stats.leaf(VdevId(0), 0).map_or(0, |leaf| leaf.writes.ios);
         println!("{committed} commits in {writes} writes; the log takes {blocks} blocks of 4 KiB");
         stored
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vdev_sim::{OpKind, Rng};
-use zio_pipeline::{BlockPointer, Control, ErrorKind, Pipeline, Priority};
+use zio_pipeline::{BlockPointer, Control, ErrorKind, Pipeline, Priority, VdevId};
 
 use crate::common::{Sim, noise};
 

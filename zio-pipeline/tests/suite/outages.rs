@@ -258,7 +258,7 @@ fn devices_that_hang_do_not_keep_a_pipeline_open() {
     let flush = pipeline.flush().start().unwrap();
     assert_eq!(
         pipeline.overdue(Duration::ZERO).len(),
-        sim.disks.iter().map(|d| d.in_flight()).sum()
+        sim.disks.iter().map(|d| d.in_flight()).sum::<usize>()
     );
 
     pipeline.close_now();
