@@ -27,9 +27,20 @@ pub(crate) struct Health {
     service_ns: AtomicU64,
     missing: Mutex<Missing>,
     misses_any: AtomicBool,
-    /// Those of blocks written since the last flush that succeeded.
-    unflushed: Mutex<TxgRanges>,
+    unflushed: Mutex<Unflushed>,
     errors: ErrorCounters,
+}
+
+/// Birth groups of blocks written since the last flush that succeeded.
+#[derive(Debug, Default)]
+struct Unflushed {
+    /// Written since the last flush began.
+    since: TxgRanges,
+    /// What the flushes that are under way are to make durable. Each of them answers for all of it.
+    covered: TxgRanges,
+    flushes: u32,
+    /// One of them has failed.
+    failed: bool,
 }
 
 /// Errors of a leaf, as clients were told or spared them (spec 1.13).
@@ -138,17 +149,30 @@ impl Health {
         if self.misses_any.load(Ordering::Relaxed) {
             self.change_missing(|missing| missing.landed(place));
         }
-        self.unflushed.lock().insert(txg..=txg);
+        self.unflushed.lock().since.insert(txg..=txg);
     }
 
-    /// What a flush that starts now is to make durable.
+    /// What a flush that starts now is to make durable. [`end_flush`](Self::end_flush) follows.
     pub(crate) fn begin_flush(&self) -> TxgRanges {
-        std::mem::take(&mut self.unflushed.lock())
+        let mut unflushed = self.unflushed.lock();
+        let since = std::mem::take(&mut unflushed.since);
+        unflushed.covered.merge(&since);
+        unflushed.flushes += 1;
+        unflushed.covered.clone()
     }
 
-    /// The flush failed; the next one is to make this durable as well.
-    pub(crate) fn put_back(&self, unflushed: &TxgRanges) {
-        self.unflushed.lock().merge(unflushed);
+    /// If one of several that were under way together has failed, the next one is to make all of it durable
+    /// once more.
+    pub(crate) fn end_flush(&self, failed: bool) {
+        let mut unflushed = self.unflushed.lock();
+        unflushed.failed |= failed;
+        unflushed.flushes = unflushed.flushes.saturating_sub(1);
+        if unflushed.flushes == 0 {
+            let covered = std::mem::take(&mut unflushed.covered);
+            if std::mem::take(&mut unflushed.failed) {
+                unflushed.since.merge(&covered);
+            }
+        }
     }
 
     /// The flush failed here, and went well on a leaf that has all of this: what it was to make durable may be lost.

@@ -4,20 +4,31 @@
 //! durable. A leaf of a mirror that failed beside such a one may have lost what was written since its last
 //! flush: those groups are missing on it from now on.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use zio_core::{Error, ErrorKind, VdevId, Zio};
 
+use crate::leaf::Leaf;
 use crate::shared::Shared;
 use crate::txg_ranges::TxgRanges;
 
 /// A leaf of a mirror when the flush began.
 struct Noted {
+    leaf: Arc<Leaf>,
     vdev: VdevId,
-    leaf: u32,
+    number: u32,
+    failed: bool,
     /// Birth groups of what it is to make durable.
     unflushed: TxgRanges,
     /// Those of what it has not got.
     missing: TxgRanges,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.leaf.health().end_flush(self.failed);
+    }
 }
 
 /// All of them: attachment of the flush.
@@ -28,10 +39,11 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio) {
     let of_mirrors: Vec<_> = shared
         .leaves()
         .filter_map(|leaf| {
-            let (place, health) = (leaf.place(), leaf.health());
-            let (vdev, leaf) = (place.vdev, place.leaf?);
-            let unflushed = health.begin_flush();
-            Some(Noted { vdev, leaf, unflushed, missing: health.missing() })
+            let (place, health, leaf) = (leaf.place(), leaf.health(), Arc::clone(leaf));
+            let (vdev, number) = (place.vdev, place.leaf?);
+            let (unflushed, missing) = (health.begin_flush(), health.missing());
+            // Until it has gone well.
+            Some(Noted { leaf, vdev, number, failed: true, unflushed, missing })
         })
         .collect();
     if !of_mirrors.is_empty() {
@@ -46,7 +58,7 @@ fn is_of_device(error: &Error) -> bool {
 }
 
 /// Looks at the children that came home.
-pub(crate) fn assess(shared: &Shared, zio: &mut Zio) {
+pub(crate) fn assess(zio: &mut Zio) {
     let mut failed: SmallVec<[(VdevId, Option<u32>, Error); 2]> = SmallVec::new();
     while let Some(mut child) = zio.take_finished_child() {
         if let Some(error) = child.take_error() {
@@ -54,37 +66,26 @@ pub(crate) fn assess(shared: &Shared, zio: &mut Zio) {
             failed.push((child.vdev.unwrap_or_default(), child.leaf, error));
         }
     }
-    if failed.is_empty() {
-        return;
-    }
     let begun = zio.attachment.take().and_then(|it| it.downcast::<Begun>().ok());
-    let noted = begun.map(|begun| begun.0).unwrap_or_default();
-    let is_good = |noted: &Noted| {
-        !failed.iter().any(|(vdev, leaf, _)| *vdev == noted.vdev && *leaf == Some(noted.leaf))
-    };
-    for (vdev, leaf, error) in &failed {
+    let mut noted = begun.map(|begun| begun.0).unwrap_or_default();
+    for leaf in &mut noted {
+        let is_this = |vdev, number| vdev == leaf.vdev && number == Some(leaf.number);
+        leaf.failed = zio.error.is_some() || failed.iter().any(|one| is_this(one.0, one.1));
+    }
+    for (vdev, number, error) in &failed {
         let of_vdev = || noted.iter().filter(|noted| noted.vdev == *vdev);
-        let this = of_vdev().find(|noted| Some(noted.leaf) == *leaf);
-        let lost = this.map(|noted| &noted.unflushed);
+        let this = of_vdev().find(|noted| Some(noted.number) == *number);
         let survives = is_of_device(error)
-            && lost.is_some_and(|lost| {
+            && this.is_some_and(|this| {
+                let lost = &this.unflushed;
                 let has_all =
                     |other: &Noted| !lost.iter().any(|txgs| other.missing.intersects(txgs));
-                of_vdev().any(|other| is_good(other) && has_all(other))
+                of_vdev().any(|other| !other.failed && has_all(other))
             });
         if !survives {
             zio.fail(error.clone());
-        }
-        let health = shared.vdev(*vdev).ok().and_then(|top| {
-            let leaf = top.leaves().get((*leaf)? as usize)?;
-            Some(leaf.health())
-        });
-        if let Some((health, lost)) = health.zip(lost) {
-            // The next flush is to answer for it as well.
-            health.put_back(lost);
-            if survives {
-                health.flush_failed(lost);
-            }
+        } else if let Some(this) = this {
+            this.leaf.health().flush_failed(&this.unflushed);
         }
     }
 }

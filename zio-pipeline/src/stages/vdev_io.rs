@@ -539,7 +539,7 @@ impl Stage for IoAssess {
             return Some(zio);
         }
         match zio.ty() {
-            ZioType::Ioctl => flush::assess(&self.shared, &mut zio),
+            ZioType::Ioctl => flush::assess(&mut zio),
             ZioType::Read => self.shared.heal.take_repairs(&mut zio),
             _ => {}
         }
