@@ -27,7 +27,7 @@ const STEPS: [Step; 10] = [
     Step { name: "doc", run: doc },
     Step { name: "docs", run: || docs::run(docs::Args::CHECK) },
     Step { name: "layers", run: layers::run },
-    Step { name: "sim", run: || sim::run(&sim::Args::seeds(1000)) },
+    Step { name: "sim", run: || sim::run(&sim::Args::seeds(2000)) },
     Step { name: "fuzz", run: fuzz::check },
     Step { name: "bench", run: || bench::run(&bench::Args::quick()) },
 ];

@@ -208,7 +208,7 @@ pub(crate) fn choose_road(zio: &mut Zio) {
 
 /// Both births: a block that was committed in this group may have been written in an
 /// earlier one, and be what somebody finds after a crash. How many copies there are of a gang
-/// its headers will tell.
+/// its headers will tell. Salt and IV of an encrypted block stand where a gang's third address is.
 fn can_be_written_over(zio: &Zio) -> bool {
     let (old, new) = (&zio.bp_before, &zio.bp);
     is_of_this_txg(zio)
@@ -216,6 +216,7 @@ fn can_be_written_over(zio: &Zio) -> bool {
         && zio.props.sync_pass >= REWRITE_PASS_MIN
         && old.psize_bytes() == new.psize_bytes()
         && (old.is_gang() || old.copies() == usize::from(zio.props.copies))
+        && !(new.is_crypt() && old.copies() > 2)
         && !old.is_dedup()
 }
 

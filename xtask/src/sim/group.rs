@@ -15,7 +15,6 @@ use zio_pipeline::{
 use super::content::Content;
 use super::history::History;
 use super::judge::Live;
-use super::world::Honesty;
 
 /// One request of a group.
 #[derive(Clone, Debug)]
@@ -330,7 +329,7 @@ impl History {
         self.tally.writes += u64::from(is_write);
         // What waits until it has succeeded must be able to.
         let can_succeed = match &op {
-            Op::Read(live) => self.world.honesty != Honesty::Lying && !live.shaken && !live.ruined,
+            Op::Read(live) => !self.may_be_lost(live),
             Op::Over { .. } => false,
             _ => is_write,
         };

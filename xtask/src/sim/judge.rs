@@ -172,13 +172,19 @@ impl History {
     }
 
     pub(super) fn may_be_lost(&self, live: &Live) -> bool {
-        self.world.honesty == Honesty::Lying || live.shaken || live.ruined
+        let has_lost = live.shaken || live.ruined || self.world.honesty == Honesty::Lying;
+        has_lost || self.may_be_stale(live)
     }
 
     /// Is this a gang of which the disk may know another header? A header is proven by its place
     /// and birth; where freed space is used again in the same group, a disk that lost a write, by a
     /// lie or by a power cut, gives an older one of the same place and birth, and so other pieces.
+    /// And so may a leaf of which no more is known than that it lacks something of that group: the
+    /// pipeline that knew the places is gone.
     pub(super) fn may_be_stale(&self, live: &Live) -> bool {
-        live.bp.is_gang() && (live.shaken || self.world.honesty == Honesty::Lying)
+        let birth = live.bp.physical_birth();
+        let is_lacking = || self.missing.iter().any(|(.., missing)| missing.contains(birth));
+        let has_lost = live.shaken || self.world.honesty == Honesty::Lying;
+        live.bp.is_gang() && (has_lost || is_lacking())
     }
 }

@@ -1,5 +1,7 @@
 //! Writes over a block in place (C4), and the passes of a sync, which converge by them (C3).
 
+use std::sync::Arc;
+
 use checksum::{ByteOrder as Order, Context, Salt};
 use vdev_sim::{Effect, Fault, OpKind};
 use zio_core::VdevErrorKind;
@@ -256,4 +258,28 @@ fn the_passes_of_a_sync_converge() {
         let bp = write.sync_pass(NO_COMPRESSION_PASS_MIN + 1).wait().unwrap();
         assert_eq!(bp.compression(), Compression::Lz4.id());
     }
+}
+
+/// Salt and IV of an encrypted block stand where a gang has its third address.
+#[cfg(feature = "crypt")]
+#[test]
+fn an_encrypted_block_does_not_fit_over_a_gang_of_three_addresses() {
+    use zio_pipeline::{DatasetKeys, Suite};
+    let pool = Fragmented::new(8, 2, 9, 4096);
+    let keys = DatasetKeys::new(Suite::Aes256Gcm, &[1; 32]).unwrap();
+    let builder = pool.sim.builder().ashift(9).allocator(Arc::clone(&pool.space) as _);
+    let pipeline = builder.keys(keys).build().unwrap();
+    let (before, after) = (noise(1, 16_384), noise(2, 16_384));
+    let old = pipeline.write(&before).copies(2).wait().unwrap();
+    assert!(old.is_gang() && old.copies() == 3);
+    let write = pipeline.write(&after).copies(2).encrypt(true);
+    let new = write.over(&old).sync_pass(REWRITE_PASS_MIN).wait().unwrap();
+    assert!(new.is_encrypted() && old.is_replaced_by(&new));
+    assert!(pipeline.read(&old).wait().unwrap() == before);
+    assert!(pipeline.read(&new).wait().unwrap() == after);
+    for bp in [&old, &new] {
+        pipeline.free(bp).wait().unwrap();
+    }
+    pool.space.settle(u64::MAX);
+    assert_eq!(pipeline.allocated_bytes(), 0);
 }
