@@ -21,11 +21,11 @@ use crate::crypt::Keys;
 use crate::crypt::{DatasetKeys, Entropy};
 use crate::deadman::{self, Deadman};
 use crate::dedup::DedupConfig;
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Listener};
 use crate::inject::Injections;
 use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
-use crate::shared::Shared;
+use crate::shared::{Settings, Shared};
 use crate::source::{Mirror, Source};
 use crate::stage_stats::StageCounters;
 use crate::stages;
@@ -154,7 +154,7 @@ pub struct Builder {
     large_gang_headers: bool,
     fail_mode: FailMode,
     deadman: Option<Deadman>,
-    listener: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    listener: Option<Listener>,
     injections: Option<Injections>,
     keys: Keys,
     pub(crate) dedup: DedupConfig,
@@ -430,17 +430,17 @@ impl Builder {
                 (Arc::clone(&own) as Arc<dyn Allocator>, Some(own))
             }
         };
-        let shared = Arc::new(Shared::new(
-            tops,
+        let shared = Arc::new(Shared::new(Settings {
+            vdevs: tops,
             allocator,
-            &self.salt,
-            self.txg,
-            self.keys,
-            self.dedup,
-            self.large_gang_headers,
-            self.fail_mode,
+            salt: self.salt,
+            txg: self.txg,
+            keys: self.keys,
+            dedup: self.dedup,
+            large_gang_headers: self.large_gang_headers,
+            fail_mode: self.fail_mode,
             events,
-        ));
+        }));
         let mut stages = stages::all(&shared);
         if let Some(injections) = &self.injections {
             stages = stages.into_iter().map(|stage| injections.around(stage)).collect();

@@ -159,7 +159,8 @@ pub struct EventCount {
     pub told: u64,
 }
 
-type Listener = Box<dyn Fn(&Event) + Send + Sync>;
+/// Who is told of events.
+pub(crate) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// Tells events, and counts them.
 pub(crate) struct Events {

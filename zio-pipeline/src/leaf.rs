@@ -584,11 +584,13 @@ fn class_of(priority: Priority) -> Option<Class> {
     }
 }
 
+/// What a leaf's queue has issued: which leaf's, what, and when.
+type Pending = (Arc<Leaf>, Issue<VdevIo>, u64);
+
 /// What this thread still has to hand to devices.
 struct Issuing {
     active: Cell<bool>,
-    /// Which leaf's, what, and since when.
-    waiting: RefCell<Vec<(Arc<Leaf>, Issue<VdevIo>, u64)>>,
+    waiting: RefCell<Vec<Pending>>,
 }
 
 impl Issuing {

@@ -36,31 +36,34 @@ pub(crate) struct Shared {
     txg: AtomicU64,
 }
 
+/// What a builder has decided.
+pub(crate) struct Settings {
+    pub(crate) vdevs: Vec<TopVdev>,
+    pub(crate) allocator: Arc<dyn Allocator>,
+    pub(crate) salt: Salt,
+    pub(crate) txg: Txg,
+    pub(crate) keys: Keys,
+    pub(crate) dedup: DedupConfig,
+    pub(crate) large_gang_headers: bool,
+    pub(crate) fail_mode: FailMode,
+    pub(crate) events: Arc<Events>,
+}
+
 impl Shared {
-    pub(crate) fn new(
-        vdevs: Vec<TopVdev>,
-        allocator: Arc<dyn Allocator>,
-        salt: &Salt,
-        txg: Txg,
-        keys: Keys,
-        dedup: DedupConfig,
-        large_gang_headers: bool,
-        fail_mode: FailMode,
-        events: Arc<Events>,
-    ) -> Self {
+    pub(crate) fn new(with: Settings) -> Self {
         Self {
-            vdevs,
-            throttle: Throttle::new(Arc::clone(&allocator)),
-            allocator,
-            dedup: Dedup::new(dedup),
-            checksums: Checksums::new(salt),
-            keys,
-            suspension: Suspension::new(fail_mode, Arc::clone(&events)),
+            vdevs: with.vdevs,
+            throttle: Throttle::new(Arc::clone(&with.allocator)),
+            allocator: with.allocator,
+            dedup: Dedup::new(with.dedup),
+            checksums: Checksums::new(&with.salt),
+            keys: with.keys,
+            suspension: Suspension::new(with.fail_mode, Arc::clone(&with.events)),
             flushes: Flushes::default(),
-            events,
-            large_gang_headers,
+            events: with.events,
+            large_gang_headers: with.large_gang_headers,
             leaked_bytes: AtomicU64::new(0),
-            txg: AtomicU64::new(txg.max(1)),
+            txg: AtomicU64::new(with.txg.max(1)),
         }
     }
 
