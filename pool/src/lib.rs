@@ -69,6 +69,7 @@
 #![forbid(unsafe_code)]
 
 pub mod log;
+pub mod resilver;
 pub mod scrub;
 
 pub use zio_pipeline::TxgRanges;

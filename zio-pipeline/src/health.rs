@@ -28,6 +28,8 @@ pub(crate) struct Health {
     service_ns: AtomicU64,
     missing: Mutex<Missing>,
     misses_any: AtomicBool,
+    /// How often something was noted there.
+    times_missed: AtomicU64,
     /// Those of blocks written since the last flush that succeeded.
     unflushed: Mutex<TxgRanges>,
     errors: ErrorCounters,
@@ -120,6 +122,12 @@ impl Health {
     /// A block of this group is not in this place of the data area.
     pub(crate) fn missed(&self, txg: Txg, place: Range<u64>) {
         self.change_missing(|missing| missing.insert(txg, place));
+        self.times_missed.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often something was noted as missing. It rises after that was noted.
+    pub(crate) fn times_missed(&self) -> u64 {
+        self.times_missed.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_missing(&self, txg: Txg, place: &Range<u64>) -> bool {
@@ -156,6 +164,10 @@ impl Health {
 
     /// The flush failed here and not elsewhere: what it was to make durable may be lost.
     pub(crate) fn flush_failed(&self, lost: &TxgRanges) {
+        if lost.is_empty() {
+            return;
+        }
         self.change_missing(|missing| missing.insert_somewhere(lost));
+        self.times_missed.fetch_add(1, Ordering::Release);
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn config() -> Config {
 }
 
 /// A log whose head is stored as part of txg 1.
-fn begun(pipeline: &Arc<Pipeline>) -> (Log, BlockPointer) {
+pub(crate) fn begun(pipeline: &Arc<Pipeline>) -> (Log, BlockPointer) {
     begun_with(pipeline, config())
 }
 
@@ -30,7 +30,7 @@ fn begun_with(pipeline: &Arc<Pipeline>, config: Config) -> (Log, BlockPointer) {
     (log, head)
 }
 
-fn replayed(pipeline: &Pipeline, head: &BlockPointer) -> (Vec<Record>, Claimed) {
+pub(crate) fn replayed(pipeline: &Pipeline, head: &BlockPointer) -> (Vec<Record>, Claimed) {
     let claimed = Claimed::claim(pipeline, head, 1).unwrap();
     let records = claimed.replay(pipeline).collect::<Result<Vec<_>, _>>().unwrap();
     (records, claimed)
@@ -231,17 +231,19 @@ fn a_failed_flush_fails_the_commit_and_those_behind_it() {
         let (log, old_head) = begun(&pipeline);
         log.append(2, b"good").unwrap();
         log.commit().unwrap();
-        let fault = world.disks[1].inject(Fault::new(effect).on(op).always());
+        for disk in &world.disks {
+            disk.inject(Fault::new(effect).on(op).always());
+        }
         log.append(3, b"lost").unwrap();
         let first = log.start_commit();
         log.append(2, b"behind").unwrap();
         let second = log.start_commit();
         for commit in [first, second] {
             let NotDurable { commit_txg, source } = commit.wait().unwrap_err();
-            assert_eq!((commit_txg, source.kind()), (3, ErrorKind::Io));
+            assert_eq!((commit_txg, source.kind()), (3, ErrorKind::Io), "{op:?}");
         }
-        world.disks[1].heal(fault);
-        // The device is well again, and the record in the middle is missing all the same.
+        world.disks.iter().for_each(|disk| disk.heal_all());
+        // The devices are well again, and the record in the middle is missing all the same.
         log.append(2, b"later").unwrap();
         assert_eq!(log.commit().unwrap_err().commit_txg, 3);
         let (records, _claimed) = replayed(&world.pipeline(), &old_head);
