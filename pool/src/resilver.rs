@@ -165,10 +165,7 @@ impl<'a, S: Source> Resilver<'a, S> {
 
     /// Calls `listener` for each checkpoint.
     #[must_use]
-    pub fn on_checkpoint(
-        mut self,
-        listener: impl FnMut(&Checkpoint<S::Position>) + 'a,
-    ) -> Self {
+    pub fn on_checkpoint(mut self, listener: impl FnMut(&Checkpoint<S::Position>) + 'a) -> Self {
         self.listener = Some(Box::new(listener));
         self
     }

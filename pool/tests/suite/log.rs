@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 use pool::log::{AppendError, ClaimError, Claimed, Config, End, Log, NotDurable, Record};
 use vdev_sim::{Effect, Fault, Machine, OpKind, SimAllocator, SimAllocatorConfig, explore};
 use zio_core::{Allocator, VdevErrorKind};
-use zio_pipeline::{BlockPointer, ByteOrder, Error, ErrorKind, LogSeed, Pipeline};
+use zio_pipeline::{
+    BlockPointer, ByteOrder, DATA_START_BYTES, Error, ErrorKind, LogSeed, Pipeline,
+};
 
 use crate::common::{MIB, World, noise};
 
@@ -232,7 +234,9 @@ fn a_failed_flush_fails_the_commit_and_those_behind_it() {
         log.append(2, b"good").unwrap();
         log.commit().unwrap();
         for disk in &world.disks {
-            disk.inject(Fault::new(effect).on(op).always());
+            // The labels stay well: a leaf that fails its probe as well is gone, which is another error.
+            let fault = Fault::new(effect).on(op).range(DATA_START_BYTES, 32 * MIB);
+            disk.inject(fault.always());
         }
         log.append(3, b"lost").unwrap();
         let first = log.start_commit();

@@ -273,7 +273,8 @@ fn after_a_crash_anywhere_every_acknowledged_record_is_there_in_order_once() {
             };
             if let Ok((log, number, txg)) = begin(&mut history, &mut rng) {
                 let pipeline = Arc::clone(&pipeline);
-                let mut life = Life { world: &world, pipeline, log, number, txg, commits: Vec::new() };
+                let mut life =
+                    Life { world: &world, pipeline, log, number, txg, commits: Vec::new() };
                 // It ends with an error or without, always with the power.
                 _ = life.live(&mut history, &mut rng);
                 machine.run_until_idle();

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use pool::log::{ClaimError, Claimed, End};
+use pool::log::{ClaimError, Claimed, End, NotDurable};
 use vdev_sim::{Effect, Fault, Machine, OpKind, explore};
 use zio_core::VdevErrorKind;
-use zio_pipeline::{BlockPointer, VdevId};
+use zio_pipeline::{BlockPointer, DATA_START_BYTES, ErrorKind, VdevId};
 
-use crate::common::World;
+use crate::common::{MIB, World};
 use crate::log::{begun, replayed};
 
 /// A chain of which the leaf with this number has the first record only. Returns the head.
@@ -52,6 +52,28 @@ fn what_one_leaf_has_is_acknowledged_and_found_beside_a_stale_one() {
             }
         }
     });
+}
+
+#[test]
+fn a_flush_that_fails_where_the_only_copy_is_fails_the_commit() {
+    let machine = Machine::new(4);
+    let world = World::new(&machine, &[2]);
+    let pipeline = Arc::new(world.pipeline());
+    let (log, head) = begun(&pipeline);
+    log.append(2, b"on all").unwrap();
+    log.commit().unwrap();
+    // One leaf does not take the block, the other one does not make it durable.
+    let fail = |op| Fault::new(Effect::Fail(VdevErrorKind::Io)).on(op).always();
+    world.disks[0].inject(fail(OpKind::Write).range(DATA_START_BYTES, 32 * MIB));
+    world.disks[1].inject(fail(OpKind::Flush));
+    log.append(3, b"on one").unwrap();
+    let NotDurable { commit_txg, source } = log.commit().unwrap_err();
+    assert_eq!((commit_txg, source.kind()), (3, ErrorKind::Io));
+    world.power_cycle();
+    world.disks.iter().for_each(|disk| disk.heal_all());
+    let found = payloads(&world, &head);
+    assert_eq!(found[..1], ALL[..1]);
+    assert!(found.len() <= 2);
 }
 
 #[test]

@@ -161,15 +161,18 @@ struct Fails<'a> {
 
 #[test]
 fn after_a_failed_flush_the_checkpoint_stays_and_the_scrub_goes_on() {
-    scrubbed_with_failing_flush(&[0, 1], |Fails { pipeline, blocks, config, stats, checkpoint }| {
-        assert_eq!(stats.failed_flushes, 1);
-        // The repair of block 5 may be lost.
-        assert_eq!((checkpoint.position, checkpoint.stats.blocks), (Some(4), 5));
-        let mut scrub = Scrub::resume(pipeline, listed(&blocks).skip(5), config, checkpoint);
-        assert_eq!(scrub.run(), State::Done);
-        assert_eq!(scrub.checkpoint().position, Some(19));
-        assert_eq!(scrub.checkpoint().stats.blocks, 20);
-    });
+    scrubbed_with_failing_flush(
+        &[0, 1],
+        |Fails { pipeline, blocks, config, stats, checkpoint }| {
+            assert_eq!(stats.failed_flushes, 1);
+            // The repair of block 5 may be lost.
+            assert_eq!((checkpoint.position, checkpoint.stats.blocks), (Some(4), 5));
+            let mut scrub = Scrub::resume(pipeline, listed(&blocks).skip(5), config, checkpoint);
+            assert_eq!(scrub.run(), State::Done);
+            assert_eq!(scrub.checkpoint().position, Some(19));
+            assert_eq!(scrub.checkpoint().stats.blocks, 20);
+        },
+    );
 }
 
 #[test]
