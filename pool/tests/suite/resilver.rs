@@ -246,6 +246,21 @@ fn what_a_flush_did_not_make_durable_stays_missing() {
 }
 
 #[test]
+fn what_somebody_else_has_repaired_is_flushed_before_it_counts() {
+    let machine = Machine::new(9);
+    let world = World::new(&machine, &[2]);
+    let (pipeline, blocks) = with_an_absence(&world, 2);
+    pipeline.set_missing(MIRROR, 1, &TxgRanges::from_iter([AWAY])).unwrap();
+    for bp in &blocks {
+        pipeline.read(bp).every_copy().wait().unwrap();
+    }
+    assert!(world.disks[1].unflushed() > 0);
+    let mut resilver = Resilver::new(&pipeline, MIRROR, 1, listed(&blocks), config()).unwrap();
+    assert_eq!(resilver.run(), Progress::Resilvered);
+    assert_eq!((resilver.stats().bad_copies, world.disks[1].unflushed()), (0, 0));
+}
+
+#[test]
 fn a_block_that_is_lost_or_stays_bad_keeps_the_groups_missing() {
     for is_lost in [true, false] {
         let machine = Machine::new(6);
