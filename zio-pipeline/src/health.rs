@@ -30,9 +30,19 @@ pub(crate) struct Health {
     misses_any: AtomicBool,
     /// How often something was noted there.
     times_missed: AtomicU64,
-    /// Those of blocks written since the last flush that succeeded.
-    unflushed: Mutex<TxgRanges>,
+    unflushed: Mutex<Unflushed>,
     errors: ErrorCounters,
+}
+
+/// Groups of blocks that may be in the device's cache only.
+#[derive(Debug, Default)]
+struct Unflushed {
+    /// Written since the last flush began.
+    written: TxgRanges,
+    /// What the flushes under way are to make durable. Each of them has to answer for all of
+    /// it: the one that began first may fail when a later one has succeeded elsewhere.
+    under_way: TxgRanges,
+    flushes: usize,
 }
 
 fn begin_trial(last_ns: &AtomicU64, now_ns: u64) -> bool {
@@ -149,17 +159,30 @@ impl Health {
         if self.misses_any.load(Ordering::Relaxed) {
             self.change_missing(|missing| missing.landed(place));
         }
-        self.unflushed.lock().insert(txg..=txg);
+        self.unflushed.lock().written.insert(txg..=txg);
     }
 
-    /// What a flush that starts now is to make durable.
+    /// What a flush that starts now is to make durable. It [ends](Self::end_flush).
     pub(crate) fn begin_flush(&self) -> TxgRanges {
-        std::mem::take(&mut self.unflushed.lock())
+        let mut unflushed = self.unflushed.lock();
+        let written = std::mem::take(&mut unflushed.written);
+        unflushed.under_way.merge(&written);
+        unflushed.flushes += 1;
+        unflushed.under_way.clone()
+    }
+
+    /// A flush has ended, well or not.
+    pub(crate) fn end_flush(&self) {
+        let mut unflushed = self.unflushed.lock();
+        unflushed.flushes = unflushed.flushes.saturating_sub(1);
+        if unflushed.flushes == 0 {
+            unflushed.under_way = TxgRanges::new();
+        }
     }
 
     /// The flush failed everywhere; the next one is to make this durable as well.
     pub(crate) fn put_back(&self, unflushed: &TxgRanges) {
-        self.unflushed.lock().merge(unflushed);
+        self.unflushed.lock().written.merge(unflushed);
     }
 
     /// The flush failed here and not elsewhere: what it was to make durable may be lost.

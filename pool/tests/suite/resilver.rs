@@ -127,12 +127,11 @@ fn a_crash_in_the_middle_costs_nothing_that_was_behind_the_checkpoint() {
             let pipeline = pipeline_at(&world, 21);
             pipeline.set_missing(MIRROR, 1, &kept).unwrap();
             let from = saved.borrow().clone();
+            let position = from.as_ref().and_then(|from| from.scrub.position);
+            let source = listed(&blocks).skip(position.map_or(0, |last| last + 1));
             let resilver = match from {
-                Some(from) => {
-                    let source = listed(&blocks).skip(from.scrub.position.unwrap() + 1);
-                    Resilver::resume(&pipeline, MIRROR, 1, source, config(), from)
-                }
-                None => Resilver::new(&pipeline, MIRROR, 1, listed(&blocks).skip(0), config()),
+                Some(from) => Resilver::resume(&pipeline, MIRROR, 1, source, config(), from),
+                None => Resilver::new(&pipeline, MIRROR, 1, source, config()),
             };
             let mut resilver = resilver.unwrap().on_checkpoint(|checkpoint| {
                 *saved.borrow_mut() = Some(checkpoint.clone());

@@ -13,6 +13,9 @@ use crate::txg_ranges::TxgRanges;
 /// What each leaf of a mirror is to make durable: attachment of the flush.
 struct Unflushed(Vec<(VdevId, u32, TxgRanges)>);
 
+/// The flush of one leaf, and why it failed.
+type Failed = (VdevId, Option<u32>, Error);
+
 /// Notes what the flush covers: what is on the leaves at this moment.
 pub(crate) fn begin(shared: &Shared, zio: &mut Zio) {
     let of_mirrors: Vec<_> = shared
@@ -29,18 +32,26 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio) {
 
 /// Looks at the children that came home.
 pub(crate) fn assess(shared: &Shared, zio: &mut Zio) {
-    let mut failed: SmallVec<[(VdevId, Option<u32>, Error); 2]> = SmallVec::new();
+    let mut failed: SmallVec<[Failed; 2]> = SmallVec::new();
     while let Some(mut child) = zio.take_finished_child() {
         if let Some(error) = child.take_error() {
             let child = child.get();
             failed.push((child.vdev.unwrap_or_default(), child.leaf, error));
         }
     }
-    if failed.is_empty() {
-        return;
-    }
     let noted = zio.attachment.take().and_then(|it| it.downcast::<Unflushed>().ok());
-    for (vdev, leaf, error) in &failed {
+    settle(shared, zio, &failed, noted.as_deref());
+    for (vdev, leaf, _) in noted.iter().flat_map(|noted| &noted.0) {
+        let top = shared.vdev(*vdev).ok();
+        if let Some(leaf) = top.and_then(|top| top.leaves().get(*leaf as usize)) {
+            leaf.health().end_flush();
+        }
+    }
+}
+
+/// A leaf whose flush failed: others have everything, or the flush has failed.
+fn settle(shared: &Shared, zio: &mut Zio, failed: &[Failed], noted: Option<&Unflushed>) {
+    for (vdev, leaf, error) in failed {
         let of_this =
             |noted: &&(VdevId, u32, TxgRanges)| noted.0 == *vdev && Some(noted.1) == *leaf;
         let unflushed = noted.iter().flat_map(|noted| &noted.0).find(of_this);
