@@ -2,7 +2,7 @@
 //!
 //! A leaf that was away, or failed, has [missed](Pipeline::missing) the blocks of some transaction groups.
 //! A resilver visits the blocks of a [`Source`] that were born in one of these, reads every copy, and
-//! writes the bad ones anew: a [scrub](crate::scrub) of a part. When *all* of that part is good on the leaf, and
+//! writes the bad ones anew: a [scrub] of a part. When *all* of that part is good on the leaf, and
 //! durable there, it tells the pipeline so ([`Pipeline::resilvered`]).
 //!
 //! It is not told, and the groups stay missing, if
