@@ -1,12 +1,13 @@
 //! Clients of the pipeline: what a pool does with its blocks besides reading and writing them.
 //!
 //! * [`scrub`]: every copy of every block is read, verified, and repaired from a good one; in the
-//!   order of the disks, within bounds, with checkpoints that survive a crash. With
-//!   [`TxgRanges`] it visits what a leaf has missed: a resilver.
+//!   order of the disks, within bounds, with checkpoints that survive a crash.
+//! * [`resilver`]: a leaf of a mirror gets what it has missed while it was away, and nothing else is
+//!   read; the pipeline is told when all of it is there, durably.
 //! * [`log`]: what must be durable now, before its transaction group is: a chain of blocks,
 //!   commits that share a flush, claim and replay after a crash.
 //!
-//! Both take a [`Pipeline`](zio_pipeline::Pipeline) and keep no state of their own on disk: what has
+//! All take a [`Pipeline`](zio_pipeline::Pipeline) and keep no state of their own on disk: what has
 //! to survive (a checkpoint, the head of a log) is a value, and its place is the caller's.
 //!
 //! # A scrub
@@ -39,6 +40,19 @@
 //!
 //! See [`log::Log`] for one from its birth to its replay.
 //!
+//! # Mirrors that do not agree
+//!
+//! A write, and so a commit, succeeds with one good leaf; what the others miss, the pipeline
+//! [remembers](zio_pipeline::Pipeline::missing) by transaction group. Three things follow:
+//!
+//! * The log ends only where every leaf has answered and none has the next block. While one that may have it
+//!   is away a claim fails and [names it](log::ClaimError::Unreadable); nothing is claimed, and the claim succeeds when it
+//!   is back. [`log::Claimed::claim_what_is_left`] goes on without it, and says what that may have cost.
+//! * A flush that fails on one leaf beside one that has everything holds neither a commit nor a scrub's
+//!   checkpoint. One that fails for all who have a block holds both.
+//! * A [`resilver`] visits exactly the blocks of the groups that a leaf has missed. If any of them is not
+//!   good, or not durable there, or the leaf missed something meanwhile, the groups stay missing.
+//!
 //! # What is never so
 //!
 //! * A checkpoint does not pass a block that was not verified, a repair that is not durable, or a
@@ -50,7 +64,8 @@
 //! * No commit is acknowledged before a flush that began after its blocks were written has
 //!   succeeded. One that fails says which transaction group to commit instead.
 //! * No acknowledged record is missing after a crash, out of order, or there twice. None survives
-//!   one before it that was lost.
+//!   one before it that was lost. If the only leaf that has it is away, that is an error, not a shorter log.
+//! * No leaf is called whole because it was not looked at.
 //! * Nothing that comes from a disk is believed: pointers of a chain are checked, records are taken
 //!   apart without a panic.
 //!
@@ -69,6 +84,7 @@
 #![forbid(unsafe_code)]
 
 pub mod log;
+pub mod resilver;
 pub mod scrub;
 
 pub use zio_pipeline::TxgRanges;

@@ -30,6 +30,8 @@ pub(crate) struct Health {
     service_ns: AtomicU64,
     missing: Mutex<Missing>,
     misses_any: AtomicBool,
+    /// How often something was noted there.
+    times_missed: AtomicU64,
     /// Those of blocks written since the last flush that succeeded.
     unflushed: Mutex<TxgRanges>,
     /// Raw ranges were written since the last flush that succeeded.
@@ -148,6 +150,12 @@ impl Health {
     /// A block of this group is not in this place of the data area.
     pub(crate) fn missed(&self, txg: Txg, place: Range<u64>) {
         self.change_missing(|missing| missing.insert(txg, place));
+        self.times_missed.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often something was noted as missing. It rises after that was noted.
+    pub(crate) fn times_missed(&self) -> u64 {
+        self.times_missed.load(Ordering::Acquire)
     }
 
     /// Has it missed what is in this place, for certain?
@@ -200,6 +208,10 @@ impl Health {
 
     /// The flush failed here and not elsewhere: what it was to make durable may be lost.
     pub(crate) fn flush_failed(&self, lost: &Unflushed) {
+        if lost.groups.is_empty() {
+            return;
+        }
         self.change_missing(|missing| missing.insert_somewhere(&lost.groups));
+        self.times_missed.fetch_add(1, Ordering::Release);
     }
 }

@@ -16,14 +16,53 @@ use crate::txg_ranges::TxgRanges;
 /// to be resilvered.
 const EXTENTS_MAX: usize = 1 << 16;
 
+/// Disjoint places, in bytes of the data area: start and end of each.
+#[derive(Debug, Default)]
+struct Places(BTreeMap<u64, u64>);
+
+impl Places {
+    fn insert(&mut self, place: Range<u64>) {
+        let mut joined = place;
+        while let Some((start, end)) = self.overlapping(&joined) {
+            self.0.remove(&start);
+            joined = joined.start.min(start)..joined.end.max(end);
+        }
+        self.0.insert(joined.start, joined.end);
+    }
+
+    fn remove(&mut self, place: &Range<u64>) {
+        while let Some((start, end)) = self.overlapping(place) {
+            self.0.remove(&start);
+            if start < place.start {
+                self.0.insert(start, place.start);
+            }
+            if place.end < end {
+                self.0.insert(place.end, end);
+            }
+        }
+    }
+
+    fn overlapping(&self, place: &Range<u64>) -> Option<(u64, u64)> {
+        let (start, end) = self.0.range(..place.end).next_back()?;
+        (*end > place.start).then_some((*start, *end))
+    }
+
+    /// Is all of the place in one of these?
+    fn cover(&self, place: &Range<u64>) -> bool {
+        self.overlapping(place).is_some_and(|(start, end)| start <= place.start && place.end <= end)
+    }
+}
+
 /// What a leaf has missed.
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
     txgs: TxgRanges,
-    /// Start and end, in bytes of the data area; disjoint.
-    extents: BTreeMap<u64, u64>,
-    /// Not every gap's place is in `extents`.
+    /// Where it is.
+    gaps: Places,
+    /// Not every gap is in `gaps`: it may be anywhere …
     places_unknown: bool,
+    /// … but here, where something was written since.
+    restored: Places,
 }
 
 impl Missing {
@@ -38,16 +77,12 @@ impl Missing {
     /// A block of this group is not in this place.
     pub(crate) fn insert(&mut self, txg: Txg, place: Range<u64>) {
         self.txgs.insert(txg..=txg);
-        if self.extents.len() >= EXTENTS_MAX {
+        self.restored.remove(&place);
+        if self.gaps.0.len() >= EXTENTS_MAX {
             self.places_unknown = true;
-            return;
+        } else {
+            self.gaps.insert(place);
         }
-        let mut joined = place;
-        while let Some((start, end)) = self.overlapping(&joined) {
-            self.extents.remove(&start);
-            joined = joined.start.min(start)..joined.end.max(end);
-        }
-        self.extents.insert(joined.start, joined.end);
     }
 
     /// Blocks of these groups are missing, nobody knows where.
@@ -55,21 +90,19 @@ impl Missing {
         if !txgs.is_empty() {
             self.txgs.merge(txgs);
             self.places_unknown = true;
+            self.restored = Places::default();
         }
     }
 
     /// Something has been written to this place: whatever was missing there no longer is.
     pub(crate) fn landed(&mut self, place: &Range<u64>) {
-        while let Some((start, end)) = self.overlapping(place) {
-            self.extents.remove(&start);
-            if start < place.start {
-                self.extents.insert(start, place.start);
+        self.gaps.remove(place);
+        if self.places_unknown {
+            // Without room for it, the place is still taken for a gap.
+            if self.restored.0.len() < EXTENTS_MAX {
+                self.restored.insert(place.clone());
             }
-            if place.end < end {
-                self.extents.insert(place.end, end);
-            }
-        }
-        if self.extents.is_empty() && !self.places_unknown {
+        } else if self.gaps.0.is_empty() {
             self.txgs = TxgRanges::new();
         }
     }
@@ -84,17 +117,16 @@ impl Missing {
 
     /// Is a block of this group missing in this very place?
     pub(crate) fn has_here(&self, txg: Txg, place: &Range<u64>) -> bool {
-        self.txgs.contains(txg) && self.overlapping(place).is_some()
+        self.txgs.contains(txg) && self.gaps.overlapping(place).is_some()
     }
 
     /// May a block of this group be missing in this place?
     pub(crate) fn has(&self, txg: Txg, place: &Range<u64>) -> bool {
-        self.txgs.contains(txg) && (self.places_unknown || self.overlapping(place).is_some())
-    }
-
-    fn overlapping(&self, place: &Range<u64>) -> Option<(u64, u64)> {
-        let (start, end) = self.extents.range(..place.end).next_back()?;
-        (*end > place.start).then_some((*start, *end))
+        let may_be_here = || {
+            self.gaps.overlapping(place).is_some()
+                || (self.places_unknown && !self.restored.cover(place))
+        };
+        self.txgs.contains(txg) && may_be_here()
     }
 }
 
@@ -107,14 +139,16 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Event {
         Missed(Txg, Range<u64>),
+        MissedSomewhere(Txg),
         Landed(Range<u64>),
     }
 
     fn event() -> impl Strategy<Value = Event> {
         let place = || (0_u64..60, 1_u64..8).prop_map(|(at, len)| at..at + len);
         prop_oneof![
-            (1_u64..9, place()).prop_map(|(txg, place)| Event::Missed(txg, place)),
-            place().prop_map(Event::Landed),
+            4 => (1_u64..9, place()).prop_map(|(txg, place)| Event::Missed(txg, place)),
+            1 => (1_u64..9).prop_map(Event::MissedSomewhere),
+            6 => place().prop_map(Event::Landed),
         ]
     }
 
@@ -123,7 +157,7 @@ mod tests {
         #[test]
         fn places_are_exact(events in prop::collection::vec(event(), 0..40)) {
             let mut missing = Missing::default();
-            let (mut bytes, mut txgs) = ([false; 80], [false; 16]);
+            let (mut bytes, mut txgs, mut unknown) = ([false; 80], [false; 16], false);
             for event in events {
                 match event {
                     Event::Missed(txg, place) => {
@@ -131,10 +165,15 @@ mod tests {
                         txgs[txg as usize] = true;
                         missing.insert(txg, place);
                     }
+                    Event::MissedSomewhere(txg) => {
+                        bytes = [true; 80];
+                        (txgs[txg as usize], unknown) = (true, true);
+                        missing.insert_somewhere(&TxgRanges::from_iter([txg..=txg]));
+                    }
                     Event::Landed(place) => {
                         place.clone().for_each(|byte| bytes[byte as usize] = false);
                         missing.landed(&place);
-                        if !bytes.contains(&true) {
+                        if !unknown && !bytes.contains(&true) {
                             txgs = [false; 16];
                         }
                     }

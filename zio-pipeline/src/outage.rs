@@ -115,6 +115,15 @@ impl Pipeline {
         Ok(self.leaf(vdev, leaf)?.health().missing())
     }
 
+    /// How often something was noted as missing on a leaf since the pipeline was built. The set alone does
+    /// not tell that a group in it was missed once more; what does is that this number has changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceGone`]: no such device.
+    pub fn times_missed(&self, vdev: VdevId, leaf: usize) -> Result<u64, Error> {
+        Ok(self.leaf(vdev, leaf)?.health().times_missed())
+    }
+
     /// Tells what a leaf has missed in an earlier life. Reads go to other leaves for blocks of
     /// these groups.
     ///
@@ -126,7 +135,8 @@ impl Pipeline {
     }
 
     /// Tells that every block of these groups has been written to the leaf again: a resilver
-    /// has read [every copy](crate::Read::every_copy) of all of them, without an error, and flushed.
+    /// has read [every copy](crate::Read::every_copy) of all of them, without an error, and flushed, and
+    /// nothing was [missed](Self::times_missed) since it began.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceGone`]: no such device.

@@ -34,6 +34,13 @@
 //! durable as a group of its own, together with the head of a *new* log, and [`Claimed::free`] gives
 //! the old chain back. A crash in between begins again, with the same records.
 //!
+//! # Mirrors
+//!
+//! A block is acknowledged once it is durable on one leaf of its mirror. So a chain ends only where
+//! *every* leaf was read and none has the next block. While one of them does not answer, a claim fails
+//! ([`ClaimError::Unreadable`] names it) and claims nothing, unless the block is on another;
+//! [`Claimed::claim_what_is_left`] is for those who do not want to wait for it.
+//!
 //! # When it cannot
 //!
 //! A block that is not placed or not written, a flush that fails: [`NotDurable`] names the
@@ -46,7 +53,7 @@ mod record;
 mod sizes;
 mod writer;
 
-pub use claim::{ClaimError, Claimed, End, Replay};
+pub use claim::{ClaimError, Claimed, End, MissingLeaf, Replay};
 pub use commit::{Commit, NotDurable};
 pub use record::Record;
 pub use writer::{AppendError, Config, Log};

@@ -53,8 +53,8 @@ pub(crate) struct Batch<P> {
     waiting: usize,
     pointers: usize,
     pub(crate) under_way: usize,
-    /// Copies were repaired that are not known to be durable.
-    pub(crate) repaired: bool,
+    /// There may be repaired copies that are not known to be durable.
+    pub(crate) to_be_flushed: bool,
     pub(crate) stats: Stats,
     end: Option<P>,
 }
@@ -66,7 +66,7 @@ impl<P> Batch<P> {
             waiting: 0,
             pointers: 0,
             under_way: 0,
-            repaired: false,
+            to_be_flushed: false,
             stats: Stats::default(),
             end: None,
         }

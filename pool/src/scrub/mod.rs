@@ -20,8 +20,11 @@
 //!   scrub reads such a block once more, and counts as repaired what is good then.
 //! * **Crash.** A [`Checkpoint`] says up to where all is verified, repaired durably, or
 //!   reported. A scrub that goes on from it verifies the rest, some of it perhaps twice.
-//! * **Resilver.** [`Config::only`] names the transaction groups that a leaf has missed; blocks of
-//!   others are not visited.
+//! * **A part.** [`Config::only`] names transaction groups; blocks of others are not visited. A
+//!   [resilver](crate::resilver) is made of that.
+//! * **Flush.** One that fails everywhere may have lost repairs: the checkpoint stays from then on. One
+//!   that fails on a leaf beside others that have everything does not hold it: what that leaf
+//!   may have lost is [missing](zio_pipeline::Pipeline::missing) there.
 
 mod batch;
 mod budget;

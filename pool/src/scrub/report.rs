@@ -27,7 +27,7 @@ pub struct Stats {
     pub met_before: u64,
     /// Blocks that were freed before their turn came.
     pub forgotten: u64,
-    /// Flushes after repairs that failed. From the first one on the checkpoint stays.
+    /// Flushes after repairs that failed, on every leaf of a mirror. From the first one on the checkpoint stays.
     pub failed_flushes: u64,
 }
 

@@ -89,6 +89,7 @@ pub struct Scrub<'a, S: Source> {
     answers: Completions,
     flights: Slab<Flight>,
     flushing: bool,
+    flush_every_batch: bool,
 
     /// Of all that is behind us.
     passed: Stats,
@@ -129,10 +130,18 @@ impl<'a, S: Source> Scrub<'a, S> {
             answers: pipeline.completions(),
             flights: Slab::new(),
             flushing: false,
+            flush_every_batch: false,
             passed: checkpoint.stats,
             checkpoint,
             checkpoint_stays: false,
         }
+    }
+
+    /// Flushes after each batch, repaired or not: what is found good may have been repaired by somebody
+    /// else, who has not flushed it.
+    pub(crate) fn flush_every_batch(mut self) -> Self {
+        self.flush_every_batch = true;
+        self
     }
 
     /// Calls `listener` for everything worth telling, on the thread that runs the scrub. A block
@@ -285,7 +294,9 @@ impl<'a, S: Source> Scrub<'a, S> {
         // What is collected does not wait for a source that takes its time.
         let is_full = !self.has_room_to_collect() || starved;
         if is_full && !self.collecting.is_empty() && !self.has_waiting() {
-            self.batches.push_back(std::mem::replace(&mut self.collecting, Batch::new()));
+            let mut full = std::mem::replace(&mut self.collecting, Batch::new());
+            full.to_be_flushed = self.flush_every_batch;
+            self.batches.push_back(full);
             return false;
         }
         starved && !self.has_waiting()
@@ -361,7 +372,7 @@ impl<'a, S: Source> Scrub<'a, S> {
             (Flight::Flush, result) => self.flushed(result.map(drop)),
             (Flight::Read { batch, block }, Ok(bad)) if bad > 0 && self.config.repair => {
                 if let Some(batch) = self.batch_mut(batch) {
-                    batch.repaired = true;
+                    batch.to_be_flushed = true;
                 }
                 self.read(Flight::ReadAgain { batch, block, bad }, &block, false);
             }
@@ -414,13 +425,13 @@ impl<'a, S: Source> Scrub<'a, S> {
 
     // -- The checkpoint. --
 
-    /// Batches that are over, from the oldest, move the checkpoint, those with repairs after a flush.
+    /// Batches that are over, from the oldest, move the checkpoint, those to be flushed after that.
     fn settle(&mut self) {
         while let Some(oldest) = self.batches.front() {
             if oldest.has_waiting() || oldest.under_way > 0 || self.flushing {
                 return;
             }
-            if oldest.repaired {
+            if oldest.to_be_flushed {
                 self.flushing = true;
                 let tag = self.flights.insert(Flight::Flush);
                 if let Err(error) = self.pipeline.flush().send_to(&self.answers, tag as u64) {
@@ -440,7 +451,7 @@ impl<'a, S: Source> Scrub<'a, S> {
     fn flushed(&mut self, result: Result<(), Error>) {
         self.flushing = false;
         if let Some(oldest) = self.batches.front_mut() {
-            oldest.repaired = false;
+            oldest.to_be_flushed = false;
         }
         if let Err(error) = result {
             self.passed.failed_flushes += 1;

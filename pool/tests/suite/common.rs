@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) disks: Vec<Arc<SimDisk>>,
     /// The disks of each vdev, by number: one, or the leaves of a mirror.
-    vdevs: Vec<Vec<usize>>,
+    pub(crate) vdevs: Vec<Vec<usize>>,
 }
 
 impl World {

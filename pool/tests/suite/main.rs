@@ -3,6 +3,8 @@
 mod common;
 mod log;
 mod log_crash;
+mod log_leaves;
+mod resilver;
 mod scrub;
 mod scrub_control;
 mod scrub_crash;

@@ -618,6 +618,25 @@ fn a_block_that_is_durable_nowhere_fails_the_flush() {
     pipeline.flush().wait().unwrap();
 }
 
+/// A flush that is under way has taken upon itself what a second one is about; both have to answer for it.
+#[test]
+fn of_two_flushes_at_once_none_succeeds_for_a_block_that_is_durable_nowhere() {
+    let sim = Sim::new(27, 2);
+    let pipeline = mirror_of(&sim);
+    pipeline.flush().wait().unwrap();
+    let on_one = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+    sim.disks[0].inject(on_one.range(DATA_START_BYTES, 32 * MIB).times(2));
+    pipeline.write(noise(1, 8192)).wait().unwrap();
+    sim.disks[1].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush).times(2));
+    let (first, second) = (pipeline.flush().start().unwrap(), pipeline.flush().start().unwrap());
+    assert_eq!((kind(first.wait()), kind(second.wait())), (ErrorKind::Io, ErrorKind::Io));
+    // Nothing of that is left over once it is durable.
+    pipeline.flush().wait().unwrap();
+    sim.disks[1].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    pipeline.flush().wait().unwrap();
+    assert!(pipeline.missing(VdevId(0), 1).unwrap().is_empty());
+}
+
 #[test]
 fn one_bad_sector_does_not_make_a_dead_leaf() {
     let sim = Sim::new(23, 2);
