@@ -149,6 +149,12 @@ impl Leaf {
         1 << self.ashift
     }
 
+    /// The units that so many bytes at this offset of the data area stand in: what they are written as.
+    pub(crate) fn units(&self, offset_bytes: u64, len_bytes: usize) -> Range<u64> {
+        let whole_bytes = (len_bytes as u64).next_multiple_of(self.unit_bytes());
+        offset_bytes..offset_bytes.saturating_add(whole_bytes)
+    }
+
     pub(crate) fn sector_bytes(&self) -> u64 {
         u64::from(self.geometry.sector_bytes)
     }

@@ -80,6 +80,12 @@ impl TopVdev {
         1 << self.ashift
     }
 
+    /// The units that so many bytes at this offset stand in; the same on every leaf.
+    pub(crate) fn units(&self, offset_bytes: u64, len_bytes: usize) -> Range<u64> {
+        let whole_bytes = (len_bytes as u64).next_multiple_of(self.unit_bytes());
+        offset_bytes..offset_bytes.saturating_add(whole_bytes)
+    }
+
     /// The leaf to read a block born in `birth` from, in a place of the data area: of those not in `tried` (bit n is leaf n)
     /// and fit for it the one with the least to do; of several, the one whose turn this part
     /// of the device is. Now and then, one that is not thought fit: it may be by now.

@@ -132,7 +132,7 @@ fn doubtful(zio: &Zio, located: &Located<'_>, bad: u64) -> u64 {
         if bad & all == 0 || !vdev.is_mirror() {
             continue;
         }
-        let place = dva.offset_bytes()..dva.offset_bytes() + zio.size_bytes as u64;
+        let place = vdev.units(dva.offset_bytes(), zio.size_bytes);
         for (number, leaf) in vdev.leaves().iter().enumerate() {
             if leaf.health().is_missing(birth_of(zio), &place) {
                 doubtful |= 1 << places::number(index, number);
@@ -167,7 +167,7 @@ fn settle(zio: &mut Zio, located: &Located<'_>, failed: SmallVec<[(u32, Error); 
     }
     let mirrors = located.iter().enumerate().filter(|(_, (_, vdev))| vdev.is_mirror());
     for (index, (dva, vdev)) in mirrors {
-        let place = dva.offset_bytes()..dva.offset_bytes() + zio.size_bytes as u64;
+        let place = vdev.units(dva.offset_bytes(), zio.size_bytes);
         for (number, leaf) in vdev.leaves().iter().enumerate() {
             if good & (1 << places::number(index, number)) == 0 {
                 leaf.health().missed(birth_of(zio), place.clone());

@@ -4,7 +4,6 @@
 //! A zio of a block (no device of its own) makes one child per place that
 //! is to be read or written; a zio of a device goes through the leaf's queue.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -48,7 +47,7 @@ impl IoStart {
             };
             let tried = places::leaves_in(zio.tried, index);
             let birth = zio.bp.physical_birth();
-            let place = place_of(dva, zio.size_bytes);
+            let place = vdev.units(dva.offset_bytes(), zio.size_bytes);
             let Some(leaf) = vdev.choose(tried, &place, birth) else { continue };
             return Ok(read_place(zio, index, dva, leaf, vdev));
         }
@@ -159,11 +158,6 @@ fn is_gang_header(zio: &Zio) -> bool {
 
 fn is_last_try(zio: &Zio) -> bool {
     zio.flags().contains(Flags::IO_RETRY)
-}
-
-/// Where a copy stands, in bytes of the data area.
-fn place_of(dva: Dva, len_bytes: usize) -> Range<u64> {
-    dva.offset_bytes()..dva.offset_bytes().saturating_add(len_bytes as u64)
 }
 
 /// A child that reads and verifies one place of a block.
@@ -382,7 +376,7 @@ fn staleness(shared: &Shared, child: &Zio) -> Staleness {
     }
     let Ok(leaf) = shared.leaf_of(child) else { return Staleness::Current };
     let (health, birth) = (leaf.health(), child.bp.physical_birth());
-    let place = child.offset_bytes..child.offset_bytes.saturating_add(child.size_bytes as u64);
+    let place = leaf.units(child.offset_bytes, child.size_bytes);
     if !health.is_missing(birth, &place) {
         return Staleness::Current;
     }
@@ -482,8 +476,7 @@ fn assess_leaf(shared: &Shared, zio: &mut Zio) {
             if is_write && zio.flags().contains(Flags::PHYSICAL) {
                 health.wrote_physically();
             } else if is_write && leaf.place().leaf.is_some() {
-                health
-                    .wrote(zio.txg, &(zio.offset_bytes..zio.offset_bytes + zio.size_bytes as u64));
+                health.wrote(zio.txg, &leaf.units(zio.offset_bytes, zio.size_bytes));
             }
         }
         Some(ErrorKind::TimedOut) => leaf.found(false, false),

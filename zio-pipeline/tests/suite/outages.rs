@@ -974,3 +974,20 @@ fn write_on(pipeline: &Pipeline, vdev: VdevId) -> zio_pipeline::BlockPointer {
         .find(|bp| bp.dva(0).is_some_and(|dva| dva.vdev() == vdev))
         .unwrap()
 }
+
+/// A block of a whole unit was missed; a gang's header, which is shorter, is written in its place.
+#[test]
+fn a_short_block_fills_the_gap_of_a_long_one() {
+    let sim = Sim::with(42, 2, DiskConfig::fixed(16 * MIB, 10_000));
+    let pipeline = mirror_builder(&sim).ashift(12).build().unwrap();
+    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+    sim.disks[0].inject(fault.range(DATA_START_BYTES, 8 * MIB).times(2));
+    let long = pipeline.write(noise(1, 4096)).wait().unwrap();
+    assert!(!pipeline.missing(VdevId(0), 0).unwrap().is_empty());
+    pipeline.free(&long).wait().unwrap();
+    let mut blocks = Vec::new();
+    while blocks.iter().all(|bp: &zio_pipeline::BlockPointer| bp.dva(0) != long.dva(0)) {
+        blocks.push(pipeline.write(noise(2, 512)).wait().unwrap());
+    }
+    assert!(pipeline.missing(VdevId(0), 0).unwrap().is_empty());
+}
