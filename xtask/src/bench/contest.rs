@@ -40,6 +40,11 @@ impl Round {
         now < self.until
     }
 
+    /// Operations so far.
+    pub(super) fn ops(&self) -> u64 {
+        self.ops
+    }
+
     /// Counts operations too short to be timed one by one; is there time for more?
     pub(super) fn count(&mut self, ops: usize) -> bool {
         self.ops += ops as u64;

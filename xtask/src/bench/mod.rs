@@ -38,6 +38,7 @@
 
 mod block_set;
 mod contest;
+mod dispatches;
 mod html;
 mod in_flight;
 mod plan;

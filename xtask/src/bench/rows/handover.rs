@@ -9,6 +9,7 @@ use zio_pipeline::{BlockPointer, Completions, Pipeline};
 use super::{Bench, memory};
 use crate::bench::block_set::{BlockSet, Walk};
 use crate::bench::contest::Contender;
+use crate::bench::dispatches;
 use crate::bench::in_flight::InFlight;
 use crate::bench::random::Content;
 use crate::bench::report::Unit;
@@ -28,7 +29,9 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     for (name, depth) in ROWS {
         if bench.wants(name) {
             let side = if depth == 1 { one_by_one } else { in_flight };
-            let (ours, baseline) = (side(&handed, depth), side(&dispatched, depth));
+            // A tree of three zios, and no more than one change of threads.
+            let ours = dispatches::at_most(1, &handed.pipeline, side(&handed, depth));
+            let baseline = side(&dispatched, depth);
             bench.row(name, Unit::Iops, "always dispatch", ours, Some(baseline))?;
         }
     }

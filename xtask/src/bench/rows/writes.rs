@@ -6,6 +6,7 @@ use zio_pipeline::{Compression, DATA_START_BYTES, Pipeline};
 
 use super::Bench;
 use crate::bench::contest::Contender;
+use crate::bench::dispatches;
 use crate::bench::in_flight::{InFlight, RawInFlight};
 use crate::bench::random::{Content, Random};
 use crate::bench::report::Unit;
@@ -57,6 +58,7 @@ fn row(
         side
     });
     let ours = ours(&pipeline, &content, depth, Compression::Off);
+    let ours = dispatches::at_most(2, &pipeline, ours);
     bench.row(name, Unit::Iops, "raw io_uring", ours, baseline)
 }
 
