@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use vdev_disk::Memory;
 use vdev_sim::{DiskConfig, LogEntry, Machine, OpKind, Rng, SimDisk};
 use zio_core::{Geometry, Vdev, VdevError, VdevErrorKind, VdevIo, VdevOp};
-use zio_pipeline::{BlockPointer, Builder, DATA_START_BYTES, Pipeline};
+use zio_pipeline::{BlockPointer, Builder, DATA_START_BYTES, Mirror, Pipeline};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -63,6 +63,16 @@ impl Sim {
 
     pub(crate) fn pipeline(&self) -> Pipeline {
         self.builder().build().unwrap()
+    }
+
+    /// One mirror of all disks.
+    pub(crate) fn mirror(&self) -> Builder {
+        let machine = self.machine.clone();
+        let leaves = self.disks.iter().map(|disk| Arc::clone(disk) as Arc<dyn Vdev>);
+        Pipeline::builder()
+            .task_queue(self.machine.queue())
+            .clock(move || machine.now_ns())
+            .mirror(leaves.fold(Mirror::new(), Mirror::vdev))
     }
 
     /// The disk of a copy of a block, and the block's place on it.

@@ -8,7 +8,7 @@ use vdev_sim::{Effect, Fault, OpKind};
 use zio_core::VdevErrorKind;
 use zio_pipeline::{
     Bookmark, Builder, Checksum, Damage, EVENTS_PER_SECOND_MAX, ErrorKind, Event, EventKind,
-    FailMode, Mirror, VdevId,
+    FailMode, VdevId,
 };
 
 use crate::common::{Sim, noise};
@@ -29,13 +29,6 @@ impl Heard {
     fn kinds(&self) -> Vec<EventKind> {
         self.take().iter().map(Event::kind).collect()
     }
-}
-
-fn mirror(sim: &Sim) -> Builder {
-    let machine = sim.machine.clone();
-    let sides = sim.disks.iter().fold(Mirror::new(), |m, disk| m.vdev(Arc::clone(disk) as Arc<_>));
-    let builder = Builder::default().mirror(sides);
-    builder.task_queue(sim.machine.queue()).clock(move || machine.now_ns())
 }
 
 #[test]
@@ -115,7 +108,7 @@ fn a_thousand_errors_in_a_second_are_twenty_events() {
 fn dead_leaves_suspensions_and_slow_devices_are_told() {
     let sim = Sim::new(4, 2);
     let heard = Heard::default();
-    let pipeline = heard.listen(mirror(&sim)).fail_mode(FailMode::Wait).build().unwrap();
+    let pipeline = heard.listen(sim.mirror()).fail_mode(FailMode::Wait).build().unwrap();
     let bp = pipeline.write(noise(1, 8192)).wait().unwrap();
     sim.disks[0].offline();
     assert!(pipeline.read(&bp).every_copy().wait().unwrap() == noise(1, 8192));

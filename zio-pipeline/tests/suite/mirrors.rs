@@ -15,15 +15,7 @@ use crate::common::{MIB, Sim, compressible, noise};
 
 /// One mirror of all disks.
 fn mirror_of(sim: &Sim) -> Pipeline {
-    let machine = sim.machine.clone();
-    let mirror =
-        sim.disks.iter().fold(Mirror::new(), |m, disk| m.vdev(Arc::clone(disk) as Arc<dyn Vdev>));
-    Pipeline::builder()
-        .task_queue(sim.machine.queue())
-        .clock(move || machine.now_ns())
-        .mirror(mirror)
-        .build()
-        .unwrap()
+    sim.mirror().build().unwrap()
 }
 
 /// Where a copy of a block stands, on every leaf.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vdev_sim::{DiskConfig, Effect, Fault, OpKind, SimDisk};
-use zio_core::{Vdev, VdevErrorKind};
+use zio_core::VdevErrorKind;
 use zio_pipeline::{
-    Builder, Checksum, Compression, DATA_START_BYTES, Error, ErrorKind, FailMode, Mirror, Pipeline,
-    Priority, TxgRanges, VdevId,
+    Checksum, Compression, DATA_START_BYTES, Error, ErrorKind, FailMode, Pipeline, Priority,
+    TxgRanges, VdevId,
 };
 
 use crate::common::{MIB, Sim, noise};
@@ -16,18 +16,8 @@ use crate::gangs::Fragmented;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-fn mirror_builder(sim: &Sim) -> Builder {
-    let machine = sim.machine.clone();
-    let mirror =
-        sim.disks.iter().fold(Mirror::new(), |m, disk| m.vdev(Arc::clone(disk) as Arc<dyn Vdev>));
-    Pipeline::builder()
-        .task_queue(sim.machine.queue())
-        .clock(move || machine.now_ns())
-        .mirror(mirror)
-}
-
 fn mirror_of(sim: &Sim) -> Pipeline {
-    mirror_builder(sim).build().unwrap()
+    sim.mirror().build().unwrap()
 }
 
 fn fail_always(disk: &SimDisk, op: OpKind) {
@@ -40,6 +30,21 @@ fn kind<T>(result: Result<T, Error>) -> ErrorKind {
 
 fn ranges(of: &TxgRanges) -> Vec<std::ops::RangeInclusive<u64>> {
     of.iter().collect()
+}
+
+/// Leaves free space in pieces of eight KiB alone.
+fn cut_into_pieces(pipeline: &Pipeline) {
+    let mut small = Vec::new();
+    while let Ok(bp) = pipeline.write(noise(9, 8192)).priority(Priority::SyncWrite).wait() {
+        if bp.is_gang() {
+            pipeline.free(&bp).wait().unwrap();
+            break;
+        }
+        small.push(bp);
+    }
+    for bp in small.iter().step_by(2).take(20) {
+        pipeline.free(bp).wait().unwrap();
+    }
 }
 
 // -- Suspended. --
@@ -129,18 +134,7 @@ fn a_gang_write_is_suspended_in_the_middle() {
     for offline_after in 0..6 {
         let sim = Sim::with(4, 1, DiskConfig::fixed(16 * MIB, 10_000));
         let pipeline = sim.builder().ashift(9).fail_mode(FailMode::Wait).build().unwrap();
-        // Space in pieces of eight KiB.
-        let mut small = Vec::new();
-        while let Ok(bp) = pipeline.write(noise(9, 8192)).priority(Priority::SyncWrite).wait() {
-            if bp.is_gang() {
-                pipeline.free(&bp).wait().unwrap();
-                break;
-            }
-            small.push(bp);
-        }
-        for bp in small.iter().step_by(2).take(20) {
-            pipeline.free(bp).wait().unwrap();
-        }
+        cut_into_pieces(&pipeline);
         let before = pipeline.allocated_bytes();
         // Some of its writes go well before the device is gone.
         sim.disks[0].inject(
@@ -494,7 +488,7 @@ fn a_flush_needs_a_leaf_that_has_everything() {
 fn leaves_that_may_lack_something_are_asked_when_there_is_nobody_else() {
     let sim = Sim::new(27, 2);
     let space = Fragmented::new(27, 1, 12, 8192).space;
-    let builder = mirror_builder(&sim).ashift(12).allocator(Arc::clone(&space) as _);
+    let builder = sim.mirror().ashift(12).allocator(Arc::clone(&space) as _);
     let pipeline = builder.build().unwrap();
     let bp = pipeline.write(noise(1, 65_536)).wait().unwrap();
     assert!(bp.is_gang());
@@ -512,7 +506,7 @@ fn leaves_that_may_lack_something_are_asked_when_there_is_nobody_else() {
 #[test]
 fn what_a_leaf_has_missed_is_remembered_and_made_good() {
     let sim = Sim::new(20, 2);
-    let pipeline = mirror_builder(&sim).defer_frees(2).build().unwrap();
+    let pipeline = sim.mirror().defer_frees(2).build().unwrap();
     let mut blocks = Vec::new();
     let mut write = |seed: u64| {
         let write = pipeline.write(noise(seed, 8192)).compression(Compression::Lz4);
@@ -868,18 +862,8 @@ fn a_flush_that_fails_while_a_write_is_tried_again_leaves_it_a_failure() {
 #[test]
 fn a_gang_is_read_from_a_leaf_that_may_have_missed_it_when_there_is_no_other() {
     let sim = Sim::with(36, 2, DiskConfig::fixed(16 * MIB, 10_000));
-    let pipeline = mirror_builder(&sim).ashift(9).build().unwrap();
-    let mut small = Vec::new();
-    while let Ok(bp) = pipeline.write(noise(9, 8192)).priority(Priority::SyncWrite).wait() {
-        if bp.is_gang() {
-            pipeline.free(&bp).wait().unwrap();
-            break;
-        }
-        small.push(bp);
-    }
-    for bp in small.iter().step_by(2).take(20) {
-        pipeline.free(bp).wait().unwrap();
-    }
+    let pipeline = sim.mirror().ashift(9).build().unwrap();
+    cut_into_pieces(&pipeline);
     let data = noise(1, 64 << 10);
     let bp = pipeline.write(&data).wait().unwrap();
     assert!(bp.is_gang());
@@ -979,7 +963,7 @@ fn write_on(pipeline: &Pipeline, vdev: VdevId) -> zio_pipeline::BlockPointer {
 #[test]
 fn a_short_block_fills_the_gap_of_a_long_one() {
     let sim = Sim::with(42, 2, DiskConfig::fixed(16 * MIB, 10_000));
-    let pipeline = mirror_builder(&sim).ashift(12).build().unwrap();
+    let pipeline = sim.mirror().ashift(12).build().unwrap();
     let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
     sim.disks[0].inject(fault.range(DATA_START_BYTES, 8 * MIB).times(2));
     let long = pipeline.write(noise(1, 4096)).wait().unwrap();
