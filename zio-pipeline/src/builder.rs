@@ -494,8 +494,8 @@ impl Builder {
             let place = LeafPlace { vdev: id, leaf: (leaves.len() > 1).then_some(number as u32) };
             let space = LeafSpace { ashift, ..space };
             let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
-            let leaf = Leaf::new(place, vdev, space, config, clock, buffers.clone())?;
-            made.push(Arc::new(leaf.reporting_to(Arc::clone(events))));
+            let (buffers, events) = (buffers.clone(), Arc::clone(events));
+            made.push(Arc::new(Leaf::new(place, vdev, space, config, clock, buffers, events)?));
         }
         Ok(TopVdev::new(id, made))
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use vdev_queue::{DeviceIo, Ticket};
 use zio_core::{Buffers, Complete, Data, Token, VdevDone, VdevError, VdevIo, VdevOp};
 
@@ -24,48 +24,16 @@ struct Passenger {
 
 type Passengers = SmallVec<[Passenger; 1]>;
 
-/// Where an I/O comes from.
-pub(crate) enum Origin {
-    /// From the leaf's queue, which is to hear that it ended.
-    Queue(Ticket),
-    /// From around it.
-    Around(OpKind),
-}
-
-/// What an operation is.
-fn kind_of(op: &VdevOp) -> OpKind {
-    match op {
-        VdevOp::Read(_) => OpKind::Read,
-        VdevOp::Write(_) => OpKind::Write,
-        VdevOp::Trim { .. } => OpKind::Trim,
-        VdevOp::Flush => OpKind::Flush,
-    }
-}
-
 struct Cargo {
     leaf: Arc<Leaf>,
-    origin: Origin,
+    /// The queue's, which is to hear that it ended. None for what went around the queue.
+    ticket: Option<Ticket>,
+    kind: OpKind,
     start_ns: u64,
     offset_bytes: u64,
     len_bytes: u64,
-    /// It writes or trims.
-    changes: bool,
     given_up: bool,
     passengers: Passengers,
-}
-
-impl Cargo {
-    fn new(
-        leaf: &Arc<Leaf>,
-        origin: Origin,
-        start_ns: u64,
-        (offset_bytes, len_bytes): (u64, u64),
-        passengers: Passengers,
-    ) -> Self {
-        let (changes, given_up) = (false, false);
-        let leaf = Arc::clone(leaf);
-        Self { leaf, origin, start_ns, offset_bytes, len_bytes, changes, given_up, passengers }
-    }
 }
 
 /// An I/O that a device has not answered yet.
@@ -102,7 +70,7 @@ impl Flight {
         io: DeviceIo<VdevIo>,
         start_ns: u64,
     ) -> VdevIo {
-        let DeviceIo { ticket, offset_bytes, members, len_bytes, .. } = io;
+        let DeviceIo { ticket, offset_bytes, members, .. } = io;
         let mut passengers = Passengers::new();
         let mut packed: Option<VdevOp> = None;
         let mut at = offset_bytes;
@@ -128,9 +96,8 @@ impl Flight {
                 (Some(all), _) => all,
             });
         }
-        let origin = Origin::Queue(ticket);
-        let cargo = Cargo::new(leaf, origin, start_ns, (offset_bytes, len_bytes), passengers);
-        self.depart(cargo, packed.unwrap_or(VdevOp::Flush))
+        let op = packed.unwrap_or(VdevOp::Flush);
+        self.depart(leaf, Some(ticket), start_ns, passengers, (op, offset_bytes))
     }
 
     /// Packs an I/O that goes around the queue.
@@ -140,26 +107,37 @@ impl Flight {
         io: VdevIo,
         start_ns: u64,
     ) -> VdevIo {
-        let len_bytes = io.len_bytes();
         let (op, offset_bytes, token) = io.into_parts();
         let passenger = Passenger { token, pieces: pieces_of(&op), gap_before: false };
-        let passengers = smallvec::smallvec![passenger];
-        let origin = Origin::Around(kind_of(&op));
-        let place = (offset_bytes, len_bytes);
-        self.depart(Cargo::new(leaf, origin, start_ns, place, passengers), op)
+        self.depart(leaf, None, start_ns, smallvec![passenger], (op, offset_bytes))
     }
 
-    fn depart(self: Arc<Self>, mut cargo: Cargo, op: VdevOp) -> VdevIo {
-        let offset_bytes = cargo.offset_bytes;
-        cargo.changes = matches!(op, VdevOp::Write(_) | VdevOp::Trim { .. });
-        *self.0.lock() = Some(cargo);
+    fn depart(
+        self: Arc<Self>,
+        leaf: &Arc<Leaf>,
+        ticket: Option<Ticket>,
+        start_ns: u64,
+        passengers: Passengers,
+        (op, offset_bytes): (VdevOp, u64),
+    ) -> VdevIo {
+        *self.0.lock() = Some(Cargo {
+            leaf: Arc::clone(leaf),
+            ticket,
+            kind: OpKind::of(&op),
+            start_ns,
+            offset_bytes,
+            len_bytes: op.len_bytes(),
+            given_up: false,
+            passengers,
+        });
         VdevIo::new(op, offset_bytes, Token::new(self, 0))
     }
 
     /// What is under way, if it is.
     pub(crate) fn look(&self) -> Option<InFlight> {
         let cargo = self.0.lock();
-        let &Cargo { start_ns, offset_bytes, len_bytes, changes, given_up, .. } = cargo.as_ref()?;
+        let &Cargo { kind, start_ns, offset_bytes, len_bytes, given_up, .. } = cargo.as_ref()?;
+        let changes = kind.changes();
         Some(InFlight { start_ns, offset_bytes, len_bytes, changes, given_up })
     }
 
@@ -186,12 +164,12 @@ impl Flight {
 impl Complete for Flight {
     fn complete(self: Arc<Self>, _ticket: u64, done: VdevDone) {
         let Some(cargo) = self.0.lock().take() else { return };
-        let Cargo { leaf, origin, start_ns, len_bytes, given_up, passengers, .. } = cargo;
+        let Cargo { leaf, ticket, kind, start_ns, len_bytes, given_up, passengers, .. } = cargo;
         leaf.keep(self);
         if given_up {
             leaf.orphan_came_home();
         }
-        leaf.land(origin, start_ns, len_bytes, &done);
+        leaf.land(ticket, (kind, len_bytes), start_ns, &done);
         unload(passengers, done);
     }
 }

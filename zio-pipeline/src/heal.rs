@@ -80,7 +80,7 @@ pub(crate) fn repair(shared: &Shared, zio: &Zio) {
     if zio.flags().contains(Flags::DONT_REPAIR) || places_overlap(shared, zio) {
         return;
     }
-    for place in (0..u64::BITS).filter(|place| zio.bad & (1 << place) != 0) {
+    for place in places::each(zio.bad) {
         let (index, number) = places::of(place);
         let Some(dva) = zio.bp.dvas().nth(index) else { continue };
         let Ok(vdev) = shared.locate(dva, zio.size_bytes as u64) else { continue };

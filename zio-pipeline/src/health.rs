@@ -92,6 +92,11 @@ impl Health {
         !self.unwritable.load(Ordering::Relaxed)
     }
 
+    /// Is it left alone, for reads or for writes?
+    pub(crate) fn is_dead(&self) -> bool {
+        !self.is_readable() || !self.is_writable()
+    }
+
     /// What a probe has found. Good news wipes out the bad.
     pub(crate) fn found(&self, readable: bool, writable: bool, now_ns: u64) {
         self.unreadable.store(!readable, Ordering::Relaxed);
@@ -100,8 +105,7 @@ impl Health {
         self.write_trial_ns.store(now_ns, Ordering::Relaxed);
     }
 
-    /// An I/O of this kind went well.
-    /// True if it was thought dead.
+    /// An I/O of this kind went well. True if that is news.
     pub(crate) fn proved(&self, write: bool) -> bool {
         let flag = if write { &self.unwritable } else { &self.unreadable };
         flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::Relaxed)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use vdev_queue::{
-    Class, Config, ConfigError, Id, Issue, Issues, Kind, Load, PerClass, SharedQueue,
+    Class, Config, ConfigError, Id, Issue, Issues, Kind, Load, PerClass, SharedQueue, Ticket,
 };
 use zio_core::{
     Buffer, BufferPool, Control, Flags, Geometry, Holding, Priority, Token, Vdev, VdevDone,
@@ -23,9 +23,9 @@ use zio_core::{
 use crate::builder::LABELS_END_BYTES;
 use crate::clock::Clock;
 use crate::events::{Event, EventKind, Events, SLOW_IO_NS};
-use crate::flight::{Flight, InFlight, Origin, pieces_of};
+use crate::flight::{Flight, InFlight, pieces_of};
 use crate::health::Health;
-use crate::stats::{ClassReport, LeafCounters, LeafStats};
+use crate::stats::{ClassReport, LeafCounters, LeafStats, OpKind};
 
 /// A write in more pieces than data and padding is not merged with others:
 /// 512 members at most (see [`vdev_queue::AggregationLimits`]) of two pieces
@@ -54,7 +54,7 @@ pub(crate) struct Leaf {
     health: Health,
     counters: LeafCounters,
     /// Who is told of trouble.
-    events: Option<Arc<Events>>,
+    events: Arc<Events>,
     /// No I/O is started any more.
     closed: AtomicBool,
     /// Flights that were given up and are still with the device.
@@ -69,6 +69,7 @@ impl Leaf {
         queue: Config,
         clock: Clock,
         buffers: BufferPool,
+        events: Arc<Events>,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             place,
@@ -86,14 +87,10 @@ impl Leaf {
             load: AtomicU32::new(0),
             health: Health::default(),
             counters: LeafCounters::default(),
-            events: None,
+            events,
             closed: AtomicBool::new(false),
             orphans: AtomicU32::new(0),
         })
-    }
-
-    pub(crate) fn reporting_to(self, events: Arc<Events>) -> Self {
-        Self { events: Some(events), ..self }
     }
 
     pub(crate) fn place(&self) -> LeafPlace {
@@ -151,8 +148,7 @@ impl Leaf {
 
     /// The units that so many bytes at this offset of the data area stand in: what they are written as.
     pub(crate) fn units(&self, offset_bytes: u64, len_bytes: usize) -> Range<u64> {
-        let whole_bytes = (len_bytes as u64).next_multiple_of(self.unit_bytes());
-        offset_bytes..offset_bytes.saturating_add(whole_bytes)
+        units(offset_bytes, len_bytes, self.unit_bytes())
     }
 
     pub(crate) fn sector_bytes(&self) -> u64 {
@@ -185,7 +181,7 @@ impl Leaf {
             errors: self.health.errors().so_far(),
             healed: self.health.heal().so_far(),
             read_ns_smoothed: (service_ns > 0).then_some(service_ns),
-            is_dead: !self.health.is_readable() || !self.health.is_writable(),
+            is_dead: self.health.is_dead(),
             missing: self.health.missing(),
             classes: PerClass::from_fn(|class| ClassReport {
                 counts: queue.stats(class),
@@ -230,7 +226,7 @@ impl Leaf {
             false => about.offset_bytes.saturating_add(self.data_start_bytes),
         };
         let io = VdevIo::new(op, offset_bytes, token);
-        let changes = matches!(io.op(), VdevOp::Write(_) | VdevOp::Trim { .. });
+        let changes = OpKind::of(io.op()).changes();
         if changes && self.is_haunted(offset_bytes..offset_bytes.saturating_add(io.len_bytes())) {
             // Two writes to one place, and nobody knows which one comes last.
             let words = "an I/O that was given up may still change this place";
@@ -337,9 +333,9 @@ impl Leaf {
     /// The device has answered.
     pub(crate) fn land(
         self: &Arc<Self>,
-        origin: Origin,
+        ticket: Option<Ticket>,
+        (kind, len_bytes): (OpKind, u64),
         start_ns: u64,
-        len_bytes: u64,
         done: &VdevDone,
     ) {
         let now_ns = self.clock.now_ns();
@@ -356,14 +352,13 @@ impl Leaf {
         {
             self.counters.failed();
         }
-        match origin {
-            Origin::Queue(ticket) => {
-                let issues = self.queue.complete(ticket, now_ns);
-                if !issues.is_empty() {
-                    self.carry_out(issues, now_ns);
-                }
-            }
-            Origin::Around(kind) => self.counters.around_ended(kind, len_bytes),
+        let Some(ticket) = ticket else {
+            self.counters.around_ended(kind, len_bytes);
+            return;
+        };
+        let issues = self.queue.complete(ticket, now_ns);
+        if !issues.is_empty() {
+            self.carry_out(issues, now_ns);
         }
     }
 
@@ -387,19 +382,17 @@ impl Leaf {
     }
 
     pub(crate) fn post(&self, kind: EventKind, make: impl FnOnce() -> Event) {
-        if let Some(events) = &self.events {
-            events.post(kind, make);
-        }
+        self.events.post(kind, make);
     }
 
     /// What a probe has found, or a deadline. News of it are told.
     pub(crate) fn found(&self, readable: bool, writable: bool) {
-        let was = self.health.is_readable() && self.health.is_writable();
+        let was_dead = self.health.is_dead();
         self.health.found(readable, writable, self.clock.now_ns());
-        let (is, place) = (readable && writable, self.place.place());
-        match (was, is) {
-            (true, false) => self.post(EventKind::LeafDead, || Event::LeafDead { place }),
-            (false, true) => self.post(EventKind::LeafAlive, || Event::LeafAlive { place }),
+        let place = self.place.place();
+        match (was_dead, self.health.is_dead()) {
+            (false, true) => self.post(EventKind::LeafDead, || Event::LeafDead { place }),
+            (true, false) => self.post(EventKind::LeafAlive, || Event::LeafAlive { place }),
             _ => {}
         }
     }
@@ -479,11 +472,7 @@ impl Leaf {
     /// Fails all its requests, and starts nothing for those that come.
     pub(crate) fn close(self: &Arc<Self>, error: &VdevError) {
         self.closed.store(true, Ordering::SeqCst);
-        let (waiting, issues) = self.queue.cancel_all();
-        for member in waiting {
-            member.payload.finish(Err(error.clone()));
-        }
-        self.carry_out(issues, self.clock.now_ns());
+        self.give_up_waiting(u64::MAX, error);
         self.give_up_flights(u64::MAX, error);
     }
 }
@@ -513,6 +502,12 @@ impl Holding for Leaf {
         let (_, issues) = self.queue.reprioritise(Id::from_number(ticket), class);
         self.carry_out(issues, self.clock.now_ns());
     }
+}
+
+/// The whole units that so many bytes at an offset of the data area stand in.
+pub(crate) fn units(offset_bytes: u64, len_bytes: usize, unit_bytes: u64) -> Range<u64> {
+    let whole_bytes = (len_bytes as u64).next_multiple_of(unit_bytes);
+    offset_bytes..offset_bytes.saturating_add(whole_bytes)
 }
 
 /// Which leaf it is.

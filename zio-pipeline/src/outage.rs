@@ -151,8 +151,7 @@ impl Pipeline {
     /// # Errors
     /// [`ErrorKind::DeviceGone`]: no such device.
     pub fn is_dead(&self, vdev: VdevId, leaf: usize) -> Result<bool, Error> {
-        let health = self.leaf(vdev, leaf)?.health();
-        Ok(!health.is_readable() || !health.is_writable())
+        Ok(self.leaf(vdev, leaf)?.health().is_dead())
     }
 
     /// Errors of one leaf. An error of a first try that is going to be repeated does not count

@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vdev_queue::{ClassStats, Latencies, PerClass, Traffic};
-use zio_core::{EngineCounts, VdevId};
+use zio_core::{EngineCounts, VdevId, VdevOp};
 
 use crate::heal::Healed;
 use crate::outage::LeafErrors;
@@ -223,6 +223,22 @@ pub(crate) enum OpKind {
     Write,
     Trim,
     Flush,
+}
+
+impl OpKind {
+    pub(crate) fn of(op: &VdevOp) -> Self {
+        match op {
+            VdevOp::Read(_) => Self::Read,
+            VdevOp::Write(_) => Self::Write,
+            VdevOp::Trim { .. } => Self::Trim,
+            VdevOp::Flush => Self::Flush,
+        }
+    }
+
+    /// Does it change what is stored?
+    pub(crate) fn changes(self) -> bool {
+        matches!(self, Self::Write | Self::Trim)
+    }
 }
 
 /// What one leaf does that its queue does not count. Plain counters: all of it is rare, flushes and

@@ -72,6 +72,13 @@ fn is_gone(error: &Error) -> bool {
     gone && error.place().vdev.is_some()
 }
 
+/// A zio that was suspended ends with its error.
+fn end(mut zio: ZioBox) {
+    zio.entered = None;
+    zio.become_interlock();
+    Engine::dispatch(zio, QueueKind::Interrupt, Place::Back);
+}
+
 impl Suspension {
     pub(crate) fn new(mode: FailMode, events: Arc<Events>) -> Arc<Self> {
         Arc::new(Self { mode, events, parked: Mutex::default(), closed: AtomicBool::new(false) })
@@ -111,10 +118,8 @@ impl Suspension {
         if parked.refused {
             return Some(zio);
         }
-        let first = parked.reason.is_none().then(|| error.clone());
-        if let Some(reason) = &first {
-            parked.reason = Some(reason.clone());
-        }
+        let is_first = parked.reason.is_none();
+        parked.reason.get_or_insert_with(|| error.clone());
         if self.mode == FailMode::Continue {
             // Others need not wait for this one's devices.
             zio.slots = None;
@@ -129,8 +134,8 @@ impl Suspension {
         if control.is_some_and(|control| control.is_cancelled()) {
             Arc::clone(self).cancel(number);
         }
-        if let Some(reason) = first {
-            self.events.post(EventKind::Suspended, || Event::Suspended { reason });
+        if is_first {
+            self.events.post(EventKind::Suspended, || Event::Suspended { reason: error });
         }
         None
     }
@@ -156,20 +161,14 @@ impl Suspension {
     }
 
     /// Whoever is suspended ends with its error, and nobody is suspended any more.
-    pub(crate) fn refuse(&self) -> usize {
+    pub(crate) fn refuse(&self) {
         let zios = {
             let mut parked = self.parked.lock();
             parked.refused = true;
             parked.reason = None;
             std::mem::take(&mut parked.zios)
         };
-        let count = zios.len();
-        for mut zio in zios.into_values() {
-            zio.entered = None;
-            zio.become_interlock();
-            Engine::dispatch(zio, QueueKind::Interrupt, Place::Back);
-        }
-        count
+        zios.into_values().for_each(end);
     }
 
     /// No I/O is started any more.
@@ -182,10 +181,8 @@ impl Holding for Suspension {
     fn cancel(self: Arc<Self>, ticket: u64) {
         let found = self.parked.lock().zios.remove(&ticket);
         if let Some(mut zio) = found {
-            zio.entered = None;
             zio.error = Some(Error::new(ErrorKind::Cancelled));
-            zio.become_interlock();
-            Engine::dispatch(zio, QueueKind::Interrupt, Place::Back);
+            end(zio);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use zio_core::{Txg, VdevId};
 
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, units};
 
 /// Most leaves of a mirror.
 pub(crate) const MIRROR_LEAVES_MAX: usize = 16;
@@ -82,8 +82,7 @@ impl TopVdev {
 
     /// The units that so many bytes at this offset stand in; the same on every leaf.
     pub(crate) fn units(&self, offset_bytes: u64, len_bytes: usize) -> Range<u64> {
-        let whole_bytes = (len_bytes as u64).next_multiple_of(self.unit_bytes());
-        offset_bytes..offset_bytes.saturating_add(whole_bytes)
+        units(offset_bytes, len_bytes, self.unit_bytes())
     }
 
     /// The leaf to read a block born in `birth` from, in a place of the data area: of those not in `tried` (bit n is leaf n)
@@ -151,6 +150,11 @@ pub(crate) mod places {
     /// The places of one address, its first `leaves` leaves.
     pub(crate) const fn of_dva(dva: usize, leaves: usize) -> u64 {
         ((1 << leaves) - 1) << (dva * WIDTH)
+    }
+
+    /// The numbers of the places in `set`.
+    pub(crate) fn each(set: u64) -> impl Iterator<Item = u32> {
+        (0..u64::BITS).filter(move |place| set & (1 << place) != 0)
     }
 
     /// The leaves of one address that are in `set`, leaf n as bit n.

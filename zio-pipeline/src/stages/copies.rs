@@ -64,8 +64,8 @@ fn may_pass(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::DeviceGone)
 }
 
-/// Could the block do without a copy that failed like this?
-fn may_be_missing(error: &Error) -> bool {
+/// Is it a device that failed, or did not answer? A mirror can do without one of its leaves then.
+pub(crate) fn is_of_device(error: &Error) -> bool {
     use ErrorKind::{DeviceGone, Io, NoSpace, TimedOut};
     matches!(error.kind(), Io | DeviceGone | NoSpace | TimedOut)
 }
@@ -97,7 +97,7 @@ pub(crate) fn write_again(shared: &Shared, zio: &mut Zio) -> bool {
                 if zio.tried & !bad & all == 0 {
                     // Those that were left alone are its last hope.
                     let left = all & !zio.tried;
-                    again.extend((0..u64::BITS).filter(|place| left & (1 << place) != 0));
+                    again.extend(places::each(left));
                 }
             }
             for place in again {
@@ -158,7 +158,7 @@ fn settle(zio: &mut Zio, located: &Located<'_>, failed: SmallVec<[(u32, Error); 
     for (place, error) in failed {
         let (index, _) = places::of(place);
         let has_good = located.get(index).is_some_and(|(_, vdev)| has_good(index, vdev));
-        if !has_good || !may_be_missing(&error) {
+        if !has_good || !is_of_device(&error) {
             zio.fail(error);
         }
     }

@@ -16,8 +16,9 @@ use zio_core::task::Place;
 use zio_core::{Engine, Error, ErrorKind, Next, QueueKind, Stages, VdevId, Zio, ZioBox};
 
 use crate::health::Unflushed;
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, LeafPlace};
 use crate::shared::Shared;
+use crate::stages::copies::is_of_device;
 use crate::top_vdev::TopVdev;
 
 /// Whose turn it is to flush.
@@ -96,15 +97,22 @@ impl Drop for Round {
     }
 }
 
-type Failed = SmallVec<[(VdevId, Option<u32>, Error); 2]>;
+/// The leaves that could not be flushed.
+struct Failed(SmallVec<[(LeafPlace, Error); 2]>);
+
+impl Failed {
+    fn error_of(&self, leaf: &Leaf) -> Option<&Error> {
+        self.0.iter().find(|(place, _)| *place == leaf.place()).map(|(_, error)| error)
+    }
+}
 
 /// Looks at the children that came home, and ends the round.
 pub(crate) fn assess(zio: &mut Zio) {
-    let mut failed = Failed::new();
+    let mut failed = Failed(SmallVec::new());
     while let Some(mut child) = zio.take_finished_child() {
         if let Some(error) = child.take_error() {
-            let child = child.get();
-            failed.push((child.vdev.unwrap_or_default(), child.leaf, error));
+            let Zio { vdev, leaf, .. } = *child.get();
+            failed.0.push((LeafPlace { vdev: vdev.unwrap_or_default(), leaf }, error));
         }
     }
     // Of a leaf, it has no children and leads nothing.
@@ -112,11 +120,9 @@ pub(crate) fn assess(zio: &mut Zio) {
         return;
     };
     for (leaf, unflushed) in &round.noted {
-        let place = leaf.place();
-        let is_this =
-            |bad: &&(VdevId, Option<u32>, Error)| (bad.0, bad.1) == (place.vdev, place.leaf);
-        let Some((.., error)) = failed.iter().find(is_this) else { continue };
-        if is_of_device(error) && has_all_elsewhere(&round, place.vdev, unflushed, &failed) {
+        let Some(error) = failed.error_of(leaf) else { continue };
+        let vdev = leaf.place().vdev;
+        if is_of_device(error) && has_all_elsewhere(&round, vdev, unflushed, &failed) {
             leaf.health().flush_failed(unflushed);
         } else {
             leaf.health().put_back(unflushed);
@@ -127,11 +133,6 @@ pub(crate) fn assess(zio: &mut Zio) {
     round.end(zio.error.as_ref());
 }
 
-fn is_of_device(error: &Error) -> bool {
-    use ErrorKind::{DeviceGone, Io, NoSpace, TimedOut};
-    matches!(error.kind(), Io | DeviceGone | TimedOut | NoSpace)
-}
-
 /// Has a leaf that is flushed all that one that is not was to make durable? One that has missed
 /// any of it, when the flush began or meanwhile, does not count.
 fn has_all_elsewhere(round: &Round, vdev: VdevId, lost: &Unflushed, failed: &Failed) -> bool {
@@ -139,11 +140,7 @@ fn has_all_elsewhere(round: &Round, vdev: VdevId, lost: &Unflushed, failed: &Fai
         return false;
     }
     let siblings = round.noted.iter().filter(|(leaf, _)| leaf.place().vdev == vdev);
-    let is_flushed = |leaf: &Leaf| {
-        let place = leaf.place();
-        !failed.iter().any(|bad| (bad.0, bad.1) == (place.vdev, place.leaf))
-    };
-    siblings.filter(|(leaf, _)| is_flushed(leaf)).any(|(leaf, at_begin)| {
+    siblings.filter(|(leaf, _)| failed.error_of(leaf).is_none()).any(|(leaf, at_begin)| {
         let now = leaf.health().missing();
         let meets = |range: std::ops::RangeInclusive<_>| {
             at_begin.missing.intersects(range.clone()) || now.intersects(range)

@@ -20,8 +20,17 @@ fn mirror_of(sim: &Sim) -> Pipeline {
     sim.mirror().build().unwrap()
 }
 
+fn eio(op: OpKind) -> Fault {
+    Fault::new(Effect::Fail(VdevErrorKind::Io)).on(op)
+}
+
 fn fail_always(disk: &SimDisk, op: OpKind) {
-    disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(op).always());
+    disk.inject(eio(op).always());
+}
+
+/// Fails a write to the data area, and its second try.
+fn fail_a_write(disk: &SimDisk) {
+    disk.inject(eio(OpKind::Write).range(DATA_START_BYTES, 32 * MIB).times(2));
 }
 
 fn kind<T>(result: Result<T, Error>) -> ErrorKind {
@@ -460,9 +469,7 @@ fn a_read_with_places_left_ends_when_all_ends() {
 fn a_flush_needs_a_leaf_that_has_everything() {
     let sim = Sim::new(26, 2);
     let pipeline = mirror_of(&sim);
-    let fail = |disk: usize, op| {
-        sim.disks[disk].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(op))
-    };
+    let fail = |disk: usize, op| sim.disks[disk].inject(eio(op));
     sim.disks[0].offline();
     pipeline.write(noise(1, 8192)).wait().unwrap();
     sim.disks[0].online();
@@ -473,7 +480,7 @@ fn a_flush_needs_a_leaf_that_has_everything() {
     fail(1, OpKind::Flush);
     assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
     // Nor by the next ones: the first, and the round of the other two.
-    sim.disks[1].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush).times(2));
+    sim.disks[1].inject(eio(OpKind::Flush).times(2));
     let flushes: Vec<_> = (0..3).map(|_| pipeline.flush().start().unwrap()).collect();
     assert!(flushes.into_iter().all(|flush| kind(flush.wait()) == ErrorKind::Io));
     pipeline.flush().wait().unwrap();
@@ -577,7 +584,7 @@ fn a_flush_that_fails_on_one_leaf_costs_that_leaf_alone() {
     pipeline.flush().wait().unwrap();
     pipeline.write(noise(1, 8192)).wait().unwrap();
     pipeline.end_txg();
-    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    sim.disks[0].inject(eio(OpKind::Flush));
     // Durable: on the other one.
     pipeline.flush().wait().unwrap();
     assert_eq!(ranges(&pipeline.missing(VdevId(0), 0).unwrap()), [1..=1]);
@@ -586,10 +593,10 @@ fn a_flush_that_fails_on_one_leaf_costs_that_leaf_alone() {
     // On none: an error, and the next flush has to answer for it as well.
     pipeline.write(noise(2, 8192)).wait().unwrap();
     for disk in &sim.disks {
-        disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+        disk.inject(eio(OpKind::Flush));
     }
     assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
-    sim.disks[1].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    sim.disks[1].inject(eio(OpKind::Flush));
     pipeline.flush().wait().unwrap();
     assert_eq!(ranges(&pipeline.missing(VdevId(0), 1).unwrap()), [2..=2]);
 }
@@ -600,11 +607,10 @@ fn a_block_that_is_durable_nowhere_fails_the_flush() {
     let pipeline = mirror_of(&sim);
     pipeline.flush().wait().unwrap();
     // It is on the first leaf alone, and that one fails to make it durable.
-    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
-    sim.disks[1].inject(fault.range(DATA_START_BYTES, 32 * MIB).times(2));
+    fail_a_write(&sim.disks[1]);
     pipeline.write(noise(1, 8192)).wait().unwrap();
     assert_eq!(ranges(&pipeline.missing(VdevId(0), 1).unwrap()), [1..=1]);
-    let flush = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush);
+    let flush = eio(OpKind::Flush);
     sim.disks[0].inject(flush.times(2));
     assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
     // What came before is not forgotten, also not by a write of a later group.
@@ -620,15 +626,14 @@ fn of_two_flushes_at_once_none_succeeds_for_a_block_that_is_durable_nowhere() {
     let sim = Sim::new(27, 2);
     let pipeline = mirror_of(&sim);
     pipeline.flush().wait().unwrap();
-    let on_one = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
-    sim.disks[0].inject(on_one.range(DATA_START_BYTES, 32 * MIB).times(2));
+    fail_a_write(&sim.disks[0]);
     pipeline.write(noise(1, 8192)).wait().unwrap();
-    sim.disks[1].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush).times(2));
+    sim.disks[1].inject(eio(OpKind::Flush).times(2));
     let (first, second) = (pipeline.flush().start().unwrap(), pipeline.flush().start().unwrap());
     assert_eq!((kind(first.wait()), kind(second.wait())), (ErrorKind::Io, ErrorKind::Io));
     // Nothing of that is left over once it is durable.
     pipeline.flush().wait().unwrap();
-    sim.disks[1].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    sim.disks[1].inject(eio(OpKind::Flush));
     pipeline.flush().wait().unwrap();
     assert!(pipeline.missing(VdevId(0), 1).unwrap().is_empty());
 }
@@ -646,7 +651,7 @@ fn one_bad_sector_does_not_make_a_dead_leaf() {
     };
     sim.disks[1].take_log();
     let at = DATA_START_BYTES..DATA_START_BYTES + MIB;
-    let bad = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+    let bad = eio(OpKind::Write);
     sim.disks[1].inject(bad.range(at.start, MIB).always());
     pipeline.write(noise(1, 8192)).wait().unwrap();
     assert!(!pipeline.is_dead(VdevId(0), 1).unwrap());
@@ -798,12 +803,12 @@ fn a_label_is_on_its_own_leaf_and_no_other_answers_for_it() {
     pipeline.flush().wait().unwrap();
     let leaf = pipeline.physical(VdevId(0), 0).unwrap();
     leaf.write_labels(16 << 10, vec![7; 4096]).wait().unwrap();
-    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush).times(2));
+    sim.disks[0].inject(eio(OpKind::Flush).times(2));
     assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
     assert_eq!(kind(pipeline.flush().wait()), ErrorKind::Io);
     pipeline.flush().wait().unwrap();
     // Nothing is left to answer for.
-    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    sim.disks[0].inject(eio(OpKind::Flush));
     pipeline.flush().wait().unwrap();
 }
 
@@ -823,7 +828,7 @@ fn flushes_go_in_rounds() {
 
     // A round that fails fails for all of it, and the next one is another.
     for disk in &sim.disks {
-        disk.inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush).skip(1));
+        disk.inject(eio(OpKind::Flush).skip(1));
     }
     sim.disks.iter().for_each(|disk| disk.hold());
     let first = pipeline.flush().start().unwrap();
@@ -843,14 +848,12 @@ fn a_flush_that_fails_while_a_write_is_tried_again_leaves_it_a_failure() {
     pipeline.write(noise(1, 8192)).wait().unwrap();
     pipeline.flush().wait().unwrap();
     // The block is on the first leaf; the second one fails it twice, and slowly.
-    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
-    let data = DATA_START_BYTES;
-    sim.disks[1].inject(fault.range(data, 32 * MIB).times(2));
+    fail_a_write(&sim.disks[1]);
     sim.disks[1].inject(Fault::new(Effect::Slow { factor: 1000 }).on(OpKind::Read).always());
     let write = pipeline.write(noise(2, 8192)).start().unwrap();
     sim.machine.run_for(200_000);
     assert!(!write.is_finished());
-    sim.disks[0].inject(Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Flush));
+    sim.disks[0].inject(eio(OpKind::Flush));
     let flush = pipeline.flush().start().unwrap();
     let (flush, write) = (flush.wait(), write.wait());
     // Whoever is told that all is well finds the block on a leaf that answers for it.
@@ -964,7 +967,7 @@ fn write_on(pipeline: &Pipeline, vdev: VdevId) -> zio_pipeline::BlockPointer {
 fn a_short_block_fills_the_gap_of_a_long_one() {
     let sim = Sim::with(42, 2, DiskConfig::fixed(16 * MIB, 10_000));
     let pipeline = sim.mirror().ashift(12).build().unwrap();
-    let fault = Fault::new(Effect::Fail(VdevErrorKind::Io)).on(OpKind::Write);
+    let fault = eio(OpKind::Write);
     sim.disks[0].inject(fault.range(DATA_START_BYTES, 8 * MIB).times(2));
     let long = pipeline.write(noise(1, 4096)).wait().unwrap();
     assert!(!pipeline.missing(VdevId(0), 0).unwrap().is_empty());
