@@ -288,9 +288,11 @@ impl<T> Queue<T> {
     ) -> Issue<T> {
         self.advance(now_ns);
         self.counters.of(request.class()).enqueued_total.add(1);
-        let member = Member { id, request, enqueued_ns: self.now_ns, payload };
+        let now_ns = self.now_ns;
+        self.counters.of(request.class()).waited(0);
+        let members = smallvec![Member { id, request, enqueued_ns: now_ns, payload }];
         let choice = Choice { class: request.class(), overdue: false };
-        self.issue(choice, smallvec![member])
+        Issue::Io(self.send(choice, &request, request.end_bytes(), now_ns, members))
     }
 
     fn draw_id(&mut self) -> Id {
@@ -373,35 +375,47 @@ impl<T> Queue<T> {
 
     fn issue(&mut self, choice: Choice, mut members: Members<T>) -> Issue<T> {
         let counters = self.counters.of(choice.class);
-        let (first, last) = match members.as_slice() {
+        let (first, end_bytes) = match members.as_slice() {
             [only] if only.request.flags().contains(Flags::NODATA) => {
                 counters.unneeded_total.add(1);
                 return Issue::Unneeded(members.remove(0));
             }
-            [first, .., last] => (first.request, last.request),
-            [only] => (only.request, only.request),
+            [first, .., last] => (first.request, last.request.end_bytes()),
+            [only] => (only.request, only.request.end_bytes()),
             [] => unreachable!("an issue has the picked request at least"),
         };
-        self.slots.issued(choice);
-        counters.issued(members.len());
         let mut enqueued_ns = u64::MAX;
         for member in &members {
             enqueued_ns = enqueued_ns.min(member.enqueued_ns);
             counters.waited(self.now_ns.saturating_sub(member.enqueued_ns));
         }
+        Issue::Io(self.send(choice, &first, end_bytes, enqueued_ns, members))
+    }
+
+    /// Hands an I/O out that begins with `first`, the request of its first member.
+    fn send(
+        &mut self,
+        choice: Choice,
+        first: &Request,
+        end_bytes: u64,
+        enqueued_ns: u64,
+        members: Members<T>,
+    ) -> DeviceIo<T> {
+        self.slots.issued(choice);
+        self.counters.of(choice.class).issued(members.len());
+        let (offset_bytes, class, kind) = (first.offset_bytes(), choice.class, first.kind());
         self.last_offset_bytes = match self.config.elevator.head {
-            HeadPosition::StartOfLast => first.offset_bytes(),
-            HeadPosition::EndOfLast => last.end_bytes(),
+            HeadPosition::StartOfLast => offset_bytes,
+            HeadPosition::EndOfLast => end_bytes,
         };
-        let len_bytes = last.end_bytes() - first.offset_bytes();
-        let (class, kind) = (choice.class, first.kind());
-        Issue::Io(DeviceIo {
+        let len_bytes = end_bytes - offset_bytes;
+        DeviceIo {
             ticket: Ticket { class, kind, enqueued_ns, issued_ns: self.now_ns, len_bytes },
             kind,
-            offset_bytes: first.offset_bytes(),
+            offset_bytes,
             len_bytes,
             members,
-        })
+        }
     }
 
     fn find(&self, id: Id) -> Option<u32> {

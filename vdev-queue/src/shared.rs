@@ -172,6 +172,9 @@ impl<T> SharedQueue<T> {
 
     /// The same as [`apply`](Self::apply), adding to `issues`.
     pub fn apply_into(&self, events: &mut Vec<Event<T>>, issues: &mut Issues<T>) {
+        if events.is_empty() && !self.inbox.is_filled.load(Ordering::Relaxed) {
+            return;
+        }
         if let Some(mut core) = self.core.try_lock() {
             self.take_inbox(&mut core, issues);
             core.apply(events, issues);
