@@ -123,9 +123,6 @@ trait Way {
     /// Sends a request of this submitter in, and reports each that comes out.
     fn pass(&mut self, request: Request, submitter: usize, out: impl FnMut(usize));
 
-    /// Sees to what is left to do while the submitter waits.
-    fn settle(&mut self, out: impl FnMut(usize));
-
     /// Leaves nothing behind. What comes out meanwhile may be another's, who waits for it.
     fn finish(&mut self, out: impl FnMut(usize));
 }
@@ -142,14 +139,6 @@ impl<'a> Scheduled<'a> {
     fn new(queue: &'a SharedQueue<usize>) -> Self {
         Self { queue, events: Vec::new(), issues: Issues::new() }
     }
-}
-
-impl Way for Scheduled<'_> {
-    fn pass(&mut self, request: Request, submitter: usize, out: impl FnMut(usize)) {
-        let id = self.queue.reserve_id();
-        self.events.push(Event::Submit { id, request, payload: submitter, now_ns: 0 });
-        self.settle(out);
-    }
 
     fn settle(&mut self, mut out: impl FnMut(usize)) {
         self.queue.apply_into(&mut self.events, &mut self.issues);
@@ -157,6 +146,14 @@ impl Way for Scheduled<'_> {
             io.members.iter().for_each(|member| out(member.payload));
             self.events.push(Event::Complete { ticket: io.ticket, now_ns: 0 });
         }
+    }
+}
+
+impl Way for Scheduled<'_> {
+    fn pass(&mut self, request: Request, submitter: usize, out: impl FnMut(usize)) {
+        let id = self.queue.reserve_id();
+        self.events.push(Event::Submit { id, request, payload: submitter, now_ns: 0 });
+        self.settle(out);
     }
 
     fn finish(&mut self, mut out: impl FnMut(usize)) {
@@ -181,8 +178,6 @@ impl Way for Passed<'_> {
             out(submitter);
         }
     }
-
-    fn settle(&mut self, _: impl FnMut(usize)) {}
 
     fn finish(&mut self, _: impl FnMut(usize)) {}
 }
@@ -212,7 +207,8 @@ fn submitters<W: Way>(round: &mut Round, way: impl Fn() -> W + Sync) -> Result<(
                         };
                         way.pass(request, submitter, out);
                         while number - own.0.load(Ordering::Relaxed) >= OUTSTANDING_MAX {
-                            way.settle(out);
+                            // A thread that waits has nothing in its hands that others wait for.
+                            way.finish(out);
                             thread::yield_now();
                         }
                     }
