@@ -84,6 +84,11 @@ impl Class {
         matches!(self, Self::Scrub | Self::Removal | Self::Initializing | Self::Rebuild)
     }
 
+    /// True for I/O that somebody waits for.
+    pub(crate) const fn is_sync(self) -> bool {
+        matches!(self, Self::SyncRead | Self::SyncWrite)
+    }
+
     /// The class nearest to `self` that an I/O of this kind may have (spec 4.2): a read in a
     /// class that holds no reads becomes [`Class::AsyncRead`], a write likewise
     /// [`Class::AsyncWrite`], a trim is always [`Class::Trim`].
@@ -165,6 +170,11 @@ impl ClassSet {
 
     pub(crate) const fn remove(&mut self, class: Class) {
         self.0 &= !class.bit();
+    }
+
+    /// True if one of them is not a background class.
+    pub(crate) fn has_interactive(self) -> bool {
+        self.find(|class| !class.is_background()).is_some()
     }
 
     /// The members, best first.

@@ -1,5 +1,6 @@
 //! The queue's settings, and the rules they must keep.
 
+use crate::budget::LatencyBudget;
 use crate::class::{Class, PerClass};
 use crate::load::DirtyCurve;
 
@@ -113,6 +114,9 @@ pub struct BackgroundRules {
     pub delay: u32,
     /// Background I/Os that may be issued between two completions of other I/Os.
     pub credit: u32,
+    /// What they may cost those who wait; within it, their share beside others moves around the
+    /// minimum of their class. `None`: it is that minimum.
+    pub budget: Option<LatencyBudget>,
 }
 
 /// Whether neighbouring requests leave as one I/O.
@@ -227,7 +231,11 @@ impl Default for Config {
             min_pass: MinPass::RoundRobin,
             classes,
             elevator: Elevator { head: HeadPosition::EndOfLast, batch_ns_log2: Some(29) },
-            background: Some(BackgroundRules { delay: 5, credit: 5 }),
+            background: Some(BackgroundRules {
+                delay: 5,
+                credit: 5,
+                budget: Some(LatencyBudget::SHIPPED),
+            }),
             ..Self::seed()
         }
     }
@@ -308,6 +316,14 @@ pub enum ConfigError {
     /// No credit at all has the same effect.
     #[error("background.credit is 0: background classes would never be served beside others")]
     BackgroundCreditZero,
+    /// A budget that background I/O could not keep even by staying away.
+    #[error(
+        "background.budget.slowdown_permille is {slowdown_permille}: no slowdown is 1000, and background I/O always costs something"
+    )]
+    BudgetOfNothing {
+        /// The setting.
+        slowdown_permille: u32,
+    },
     /// A depth that could not be.
     #[error("depth needs 0 < min <= start, has min {min} and start {start}")]
     Depth {
@@ -366,6 +382,12 @@ impl Config {
         }
         if self.background.is_some_and(|rules| rules.credit == 0) {
             return Err(ConfigError::BackgroundCreditZero);
+        }
+        if let Some(LatencyBudget { slowdown_permille, .. }) =
+            self.background.and_then(|rules| rules.budget)
+            && slowdown_permille <= 1000
+        {
+            return Err(ConfigError::BudgetOfNothing { slowdown_permille });
         }
         if let Depth::Measured(DepthRules { start, min, .. }) = self.depth
             && (min == 0 || min > start)

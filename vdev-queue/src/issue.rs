@@ -19,6 +19,8 @@ pub struct Ticket {
     pub(crate) enqueued_ns: u64,
     pub(crate) issued_ns: u64,
     pub(crate) len_bytes: u64,
+    /// See `Slots::alone_mark`.
+    pub(crate) alone_mark: Option<u32>,
 }
 
 impl Ticket {

@@ -49,7 +49,8 @@
 //!
 //! **Background** classes (scrub, removal, initializing, rebuild) live on credit while others use
 //! the device: a handful of I/Os for each completion of an interactive one. On a quiet device
-//! they come to their maximum after a few I/Os ([`BackgroundRules`]).
+//! they come to their maximum after a few I/Os ([`BackgroundRules`]). How many they have beside
+//! others follows what that costs those who wait, measured all the time ([`LatencyBudget`]).
 //!
 //! **Order within a class.** Synchronous requests and trims leave in order of arrival, all others
 //! by an elevator: upwards from the last I/O, then around, within batches of half a second.
@@ -105,6 +106,7 @@
 
 mod aggregate;
 mod arrivals;
+mod budget;
 mod class;
 mod config;
 mod depth;
@@ -120,6 +122,7 @@ mod stats;
 mod sweep;
 mod sync;
 
+pub use budget::LatencyBudget;
 pub use class::{Class, Kind, Order, PerClass};
 pub use config::{
     Aggregation, AggregationLimits, BackgroundRules, ClassLimits, Config, ConfigError, Depth,

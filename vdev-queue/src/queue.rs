@@ -140,10 +140,10 @@ impl<T> Queue<T> {
         self.advance(now_ns);
         let something_waits = !self.waiting.is_empty();
         self.slots.measure(&self.config, self.now_ns, ticket.len_bytes, something_waits);
-        self.slots.completed(&self.config, ticket.class);
         let since = |ns: u64| self.now_ns.saturating_sub(ns);
-        let counters = self.counters.of(ticket.class);
         let (service_ns, total_ns) = (since(ticket.issued_ns), since(ticket.enqueued_ns));
+        self.slots.completed(&self.config, ticket.class, ticket.alone_mark, service_ns);
+        let counters = self.counters.of(ticket.class);
         counters.completed(ticket.kind, ticket.len_bytes, service_ns, total_ns);
     }
 
@@ -242,7 +242,7 @@ impl<T> Queue<T> {
 
     /// I/Os of `class` that may be at the device under the present load and company.
     pub fn active_max(&self, class: Class) -> u32 {
-        self.slots.max_now(&self.config, class)
+        self.slots.max_now(&self.config, self.waiting, class)
     }
 
     /// I/Os that may be at the device now, all classes together: the setting, or what was found
@@ -402,6 +402,7 @@ impl<T> Queue<T> {
         members: Members<T>,
     ) -> DeviceIo<T> {
         self.slots.issued(choice);
+        let alone_mark = self.slots.alone_mark();
         self.counters.of(choice.class).issued(members.len());
         let (offset_bytes, class, kind) = (first.offset_bytes(), choice.class, first.kind());
         self.last_offset_bytes = match self.config.elevator.head {
@@ -410,7 +411,14 @@ impl<T> Queue<T> {
         };
         let len_bytes = end_bytes - offset_bytes;
         DeviceIo {
-            ticket: Ticket { class, kind, enqueued_ns, issued_ns: self.now_ns, len_bytes },
+            ticket: Ticket {
+                class,
+                kind,
+                enqueued_ns,
+                issued_ns: self.now_ns,
+                len_bytes,
+                alone_mark,
+            },
             kind,
             offset_bytes,
             len_bytes,

@@ -1,6 +1,7 @@
 //! Who may have the next slot of the device: counts of active I/Os, limits, and the choice of
 //! a class (spec 4.3 and the class rules of 4.8).
 
+use crate::budget::{Pace, Sample};
 use crate::class::{Class, ClassSet, PerClass};
 use crate::config::{Config, Depth, MinPass};
 use crate::depth::DepthSearch;
@@ -16,6 +17,10 @@ pub(crate) struct Slots {
     /// Background I/Os that may still be issued, or, with no interactive I/O at the device, that
     /// have ended since.
     credit: u32,
+    /// What finds the share of background I/Os beside others; `None` where credit alone is the rule.
+    pace: Option<Pace>,
+    /// Background I/Os that have been issued, modulo 2^32.
+    background_issued: u32,
     /// I/Os at the device at most.
     depth: u32,
     /// What finds `depth`; `None` where it is a setting.
@@ -60,6 +65,8 @@ impl Slots {
             active_total: 0,
             interactive_active: 0,
             credit: 0,
+            pace: None,
+            background_issued: 0,
             depth: config.active_max,
             search: None,
             load,
@@ -82,6 +89,10 @@ impl Slots {
             (Depth::Measured(rules), search) => {
                 *search = Some(DepthSearch::new(rules, config.active_max));
             }
+        }
+        match (config.background.and_then(|rules| rules.budget), &mut self.pace) {
+            (Some(budget), Some(pace)) => pace.adjust(budget),
+            (budget, pace) => *pace = budget.map(Pace::new),
         }
         self.take_depth(config);
     }
@@ -136,23 +147,40 @@ impl Slots {
         self.active_total
     }
 
-    /// Active I/Os up to which `class` is served in the first pass.
-    fn min_now(&self, config: &Config, class: Class) -> u32 {
-        let min = self.limits[class].min;
-        if config.background.is_some() && class.is_background() && self.interactive_active > 0 {
-            min.min(self.credit)
+    /// Active I/Os up to which `class` is served in the first pass, while `waiting` wait.
+    fn min_now(&self, config: &Config, waiting: ClassSet, class: Class) -> u32 {
+        let Limits { min, max } = self.limits[class];
+        if config.background.is_some() && class.is_background() {
+            self.limit_in_company(waiting, min, max).map_or(min, |limit| limit.min(min))
         } else {
             min
         }
     }
 
     /// Active I/Os that `class` may have at most, under the present load and company.
-    pub(crate) fn max_now(&self, config: &Config, class: Class) -> u32 {
+    pub(crate) fn max_now(&self, config: &Config, waiting: ClassSet, class: Class) -> u32 {
         let Limits { min, max } = self.limits[class];
-        match config.background {
-            Some(_) if class.is_background() && self.interactive_active > 0 => min.min(self.credit),
-            Some(rules) if class.is_background() && self.credit < rules.delay => min.max(1),
-            _ => self.grown(class, max),
+        let Some(rules) = config.background.filter(|_| class.is_background()) else {
+            return self.grown(class, max);
+        };
+        match self.limit_in_company(waiting, min, max) {
+            Some(limit) => limit,
+            None if self.credit < rules.delay => min.max(1),
+            None => self.grown(class, max),
+        }
+    }
+
+    /// The limit of a background class beside interactive I/Os; `None`: there are none.
+    fn limit_in_company(&self, waiting: ClassSet, min: u32, max: u32) -> Option<u32> {
+        let Some(pace) = &self.pace else {
+            return (self.interactive_active > 0).then(|| min.min(self.credit));
+        };
+        if self.interactive_active > 0 {
+            Some(pace.limit(min, max).min(self.credit))
+        } else {
+            // One that waits is company as well: all that were at the device may have ended at
+            // once. Credit is for those that are there.
+            waiting.has_interactive().then(|| pace.limit(min, max))
         }
     }
 
@@ -167,7 +195,9 @@ impl Slots {
 
     /// True if an I/O of `class` could be issued now.
     pub(crate) fn has_room(&self, config: &Config, class: Class) -> bool {
-        self.active_total < self.depth && self.active[class] < self.max_now(config, class)
+        // Nothing waits, or there would be nothing to ask.
+        let limit = self.max_now(config, ClassSet::default(), class);
+        self.active_total < self.depth && self.active[class] < limit
     }
 
     /// The class to issue from, of those that wait, of which some are `overdue`.
@@ -180,13 +210,13 @@ impl Slots {
         if self.active_total >= self.depth {
             return None;
         }
-        let below_max = |class: Class| self.active[class] < self.max_now(config, class);
+        let below_max = |class: Class| self.active[class] < self.max_now(config, waiting, class);
         if !self.overdue_turn_taken
             && let Some(class) = overdue.find_after(self.overdue_last, below_max)
         {
             return Some(Choice { class, overdue: true });
         }
-        let below_min = |class: Class| self.active[class] < self.min_now(config, class);
+        let below_min = |class: Class| self.active[class] < self.min_now(config, waiting, class);
         let starved = match config.min_pass {
             MinPass::BestFirst => waiting.find(below_min),
             MinPass::RoundRobin => waiting.find_after(self.issued_last, below_min),
@@ -212,12 +242,33 @@ impl Slots {
             if self.interactive_active == 1 {
                 self.credit = 1;
             }
-        } else if self.interactive_active > 0 {
-            self.credit = self.credit.saturating_sub(1);
+        } else {
+            self.background_issued = self.background_issued.wrapping_add(1);
+            if self.interactive_active > 0 {
+                self.credit = self.credit.saturating_sub(1);
+            }
         }
     }
 
-    pub(crate) fn completed(&mut self, config: &Config, class: Class) {
+    /// A mark by which an I/O issued now can tell when it ends whether it
+    /// [had the device](Self::was_alone) without any background I/O. `None`: one is there.
+    pub(crate) fn alone_mark(&self) -> Option<u32> {
+        (self.active_total == self.interactive_active).then_some(self.background_issued)
+    }
+
+    fn was_alone(&self, mark: Option<u32>) -> bool {
+        mark == Some(self.background_issued)
+    }
+
+    /// An I/O of `class` ended that was issued with this mark and took so long at the device.
+    pub(crate) fn completed(
+        &mut self,
+        config: &Config,
+        class: Class,
+        mark: Option<u32>,
+        service_ns: u64,
+    ) {
+        let was_alone = self.was_alone(mark);
         self.active[class] = self.active[class].saturating_sub(1);
         self.active_total = self.active_total.saturating_sub(1);
         self.solo =
@@ -226,8 +277,17 @@ impl Slots {
             self.interactive_active = self.interactive_active.saturating_sub(1);
             let credit = config.background.map_or(0, |rules| rules.credit);
             self.credit = if self.interactive_active == 0 { 0 } else { credit };
-        } else if self.interactive_active == 0 {
-            self.credit = self.credit.saturating_add(1);
+            if let Some(pace) = &mut self.pace {
+                let sample = class.is_sync().then_some(Sample { service_ns, was_alone });
+                pace.interactive_ended(sample);
+            }
+        } else {
+            if self.interactive_active == 0 {
+                self.credit = self.credit.saturating_add(1);
+            }
+            if let Some(pace) = &mut self.pace {
+                pace.background_ended();
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ enum Op {
 
 /// Settings under which every rule binds now and then.
 fn configs() -> Vec<Config> {
-    let tight = Config { active_max: 3, ..Config::default() };
+    let mut tight = Config { active_max: 3, ..Config::default() };
     let mut tight_seed = Config::seed();
     for class in Class::ALL {
         tight_seed.classes[class].active_min = 1;
@@ -43,7 +43,7 @@ fn configs() -> Vec<Config> {
     for class in Class::ALL {
         hasty.classes[class].deadline_ns = Some(5 + 3 * class as u64);
     }
-    let hasty_unbatched = Config {
+    let mut hasty_unbatched = Config {
         elevator: Elevator { head: HeadPosition::StartOfLast, batch_ns_log2: None },
         min_pass: MinPass::RoundRobin,
         ..hasty.clone()
@@ -57,16 +57,19 @@ fn configs() -> Vec<Config> {
         write_gap_bytes_max: 4 * KIB,
         members_max: 3,
     });
-    few.background = Some(BackgroundRules { delay: 2, credit: 2 });
+    few.background = Some(BackgroundRules { delay: 2, credit: 2, budget: None });
     // Starts low: some hundred I/Os move it.
     let mut measured = Config::default();
     let rules = DepthRules { start: 2, min: 1, ..DepthRules::SHIPPED };
     (measured.depth, measured.active_max) = (Depth::Measured(rules), 12);
     let mut plain = tight_seed.clone();
     plain.aggregation = Aggregation::Off;
+    for config in [&mut tight, &mut hasty, &mut hasty_unbatched, &mut measured] {
+        *config = credit_alone(config.clone());
+    }
     let all = vec![
         Config::seed(),
-        Config::default(),
+        credit_alone(Config::default()),
         Config::bypass(4),
         tight,
         tight_seed,
@@ -80,6 +83,12 @@ fn configs() -> Vec<Config> {
         config.validate().expect("valid");
     }
     all
+}
+
+/// Without the measured share of the background, which has tests of its own (`budget.rs`).
+fn credit_alone(config: Config) -> Config {
+    let background = config.background.map(|rules| BackgroundRules { budget: None, ..rules });
+    Config { background, ..config }
 }
 
 fn class() -> impl Strategy<Value = Class> {
