@@ -48,6 +48,10 @@ const FAST_LEAF_ACTIVE_MAX: u32 = 512;
 /// wait a moment, and adjacent ones merge meanwhile; allocation makes most of them adjacent.
 const FAST_LEAF_ASYNC_WRITES_MAX: u32 = 16;
 
+/// Background I/Os of one class that a non-rotating leaf without other work is given at a time: as
+/// many as make it busy, no more, for the first reader who comes has to wait for them.
+const FAST_LEAF_BACKGROUND_MAX: u32 = 8;
+
 /// Entries of the ring that all files of a pipeline share.
 const RING_DEPTH: u32 = 512;
 
@@ -595,8 +599,8 @@ fn leaf_space(vdev: &Arc<dyn Vdev>, ashift: Option<u32>) -> Result<LeafSpace, Bu
     }
 }
 
-/// Whoever waits goes straight through; write-back merges; background I/O
-/// keeps to the limits it has everywhere.
+/// Whoever waits goes straight through; write-back merges; background I/O has the device when it
+/// is alone, and its measured share beside others.
 fn fast_leaf_queue() -> vdev_queue::Config {
     let depth = vdev_queue::Depth::Fixed;
     let mut config = vdev_queue::Config { depth, ..vdev_queue::Config::default() };
@@ -604,6 +608,9 @@ fn fast_leaf_queue() -> vdev_queue::Config {
         config.classes[class].active_max = FAST_LEAF_ACTIVE_MAX;
     }
     config.classes[Class::AsyncWrite].active_max = FAST_LEAF_ASYNC_WRITES_MAX;
+    for class in [Class::Scrub, Class::Rebuild] {
+        config.classes[class].active_max = FAST_LEAF_BACKGROUND_MAX;
+    }
     config
 }
 
