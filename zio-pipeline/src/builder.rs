@@ -157,6 +157,7 @@ pub struct Builder {
     count_stages: bool,
     large_gang_headers: bool,
     fail_mode: FailMode,
+    hash_threads: Option<usize>,
     deadman: Option<Deadman>,
     listener: Option<Listener>,
     injections: Option<Injections>,
@@ -183,6 +184,7 @@ impl Builder {
             count_stages: false,
             large_gang_headers: false,
             fail_mode: FailMode::default(),
+            hash_threads: None,
             deadman: None,
             listener: None,
             injections: None,
@@ -356,6 +358,16 @@ impl Builder {
         self
     }
 
+    /// Threads that share the hash of one large block (BLAKE3, 2 MiB and more); they are made when
+    /// the first such block comes. As many as there are CPUs, unless told otherwise. With 0 or 1, or
+    /// with a [task queue of the caller's](Self::task_queue) and no word of this, a block
+    /// is hashed by whoever has it.
+    #[must_use]
+    pub fn hash_threads(mut self, threads: usize) -> Self {
+        self.hash_threads = Some(threads);
+        self
+    }
+
     /// What becomes of requests whose devices are gone: they end with the error, unless
     /// told otherwise.
     #[must_use]
@@ -434,10 +446,14 @@ impl Builder {
                 (Arc::clone(&own) as Arc<dyn Allocator>, Some(own))
             }
         };
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let own_threads = self.task_queue.is_none();
+        let hash_threads = self.hash_threads.unwrap_or(if own_threads { cpus } else { 0 });
         let shared = Arc::new(Shared::new(Settings {
             vdevs: tops,
             allocator,
             salt: self.salt,
+            hash_threads,
             txg: self.txg,
             keys: self.keys,
             dedup: self.dedup,
@@ -451,11 +467,7 @@ impl Builder {
         }
         let stage_counters =
             self.count_stages.then(|| StageCounters::around(&mut stages, &self.clock));
-        let own_threads = self.task_queue.is_none();
-        let queue = self.task_queue.unwrap_or_else(|| {
-            let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            Taskq::new(taskq::Config::small(cpus))
-        });
+        let queue = self.task_queue.unwrap_or_else(|| Taskq::new(taskq::Config::small(cpus)));
         let engine = Engine::new(Parts {
             stages,
             queue,

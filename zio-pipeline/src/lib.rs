@@ -183,6 +183,7 @@ mod crypt;
 mod deadman;
 mod dedup;
 mod events;
+mod fan_out;
 mod flight;
 mod heal;
 mod health;

@@ -12,6 +12,7 @@ use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, Writ
 use crate::crypt::Keys;
 use crate::dedup::{Dedup, DedupConfig};
 use crate::events::Events;
+use crate::fan_out::Fan;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
 use crate::stages::flush::Flushes;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) dedup: Dedup,
     pub(crate) checksums: Checksums,
+    pub(crate) fan: Fan,
     pub(crate) keys: Keys,
     pub(crate) suspension: Arc<Suspension>,
     pub(crate) flushes: Flushes,
@@ -41,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) vdevs: Vec<TopVdev>,
     pub(crate) allocator: Arc<dyn Allocator>,
     pub(crate) salt: Salt,
+    pub(crate) hash_threads: usize,
     pub(crate) txg: Txg,
     pub(crate) keys: Keys,
     pub(crate) dedup: DedupConfig,
@@ -57,6 +60,7 @@ impl Shared {
             allocator: with.allocator,
             dedup: Dedup::new(with.dedup),
             checksums: Checksums::new(&with.salt),
+            fan: Fan::new(with.hash_threads),
             keys: with.keys,
             suspension: Suspension::new(with.fail_mode, Arc::clone(&with.events)),
             flushes: Flushes::default(),

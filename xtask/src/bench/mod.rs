@@ -14,6 +14,7 @@
 //! | `write-128k-qd16` | the same with 128 KiB | the same loop, sequential |
 //! | `write-128k-lz4` | 128 KiB that halve, with lz4, freed when done | the same LZ4, then the same loop |
 //! | `read-8k-mem-qd32` | reads from memory through the pipeline | memcpy and fletcher4: the rest is the pipeline's own |
+//! | `write-16m-blake3` | one block of 16 MiB at a time to memory, hashed on all CPUs | the same, hashed by one thread |
 //! | `handover…` | a root, a read, a device I/O, each handed over to the next | the same with a dispatch at each resumption |
 //! | `checksum-…` | the function as the house runs it | the plain loop, aws-lc-rs, `skein`, `blake3` |
 //! | `compress-…`, `decompress-…` | 128 KiB of text; of half zeros for zle and lzjb | the best other crate, or the plain loop |

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use checksum::embedded::{self, CheckError, Verifier};
-use checksum::{Algorithm, Checksum, Mismatch};
+use checksum::{Algorithm, Checksum, Context, Mismatch};
 use zio_core::bp::GANG_HEADER_BYTES;
-use zio_core::{Data, Error, ErrorKind, Finished, Flags, Next, Stage, Stages, Zio, ZioBox};
+use zio_core::{
+    Data, Error, ErrorKind, Finished, Flags, Next, QueueKind, Stage, Stages, Zio, ZioBox,
+};
 
 use super::gang;
 use crate::shared::{Shared, order_of};
@@ -46,15 +48,16 @@ impl Stage for Generate {
             return Some(zio);
         }
         match self.shared.checksums.get(zio.bp.checksum_id()) {
-            Ok(context) => {
-                let order = order_of(&zio.bp);
-                let words = if zio.bp.has_mac() {
-                    let [a, b] = context.compute_truncated(order, zio.data.chunks());
-                    let [c, d] = zio.bp.mac_words();
-                    [a, b, c, d]
-                } else {
-                    context.compute(order, zio.data.chunks()).0
+            Ok(&context) => {
+                let elsewhere = move |zio: &mut Zio| {
+                    let words = words_of(zio, &context, Effort::AllCpus);
+                    zio.bp.set_checksum(words);
                 };
+                zio = match self.shared.fan.hash(zio, QueueKind::Issue, elsewhere) {
+                    Ok(()) => return None,
+                    Err(zio) => zio,
+                };
+                let words = words_of(&zio, &context, Effort::ThisThread);
                 zio.bp.set_checksum(words);
             }
             Err(error) => {
@@ -63,6 +66,28 @@ impl Stage for Generate {
             }
         }
         Some(zio)
+    }
+}
+
+/// Who hashes.
+#[derive(Clone, Copy)]
+enum Effort {
+    ThisThread,
+    /// On threads of a fan-out only.
+    AllCpus,
+}
+
+/// The checksum of what is to be stored; beside a MAC, half of it.
+fn words_of(zio: &Zio, context: &Context, effort: Effort) -> [u64; 4] {
+    let order = order_of(&zio.bp);
+    if zio.bp.has_mac() {
+        let [a, b] = context.compute_truncated(order, zio.data.chunks());
+        let [c, d] = zio.bp.mac_words();
+        return [a, b, c, d];
+    }
+    match effort {
+        Effort::ThisThread => context.compute(order, zio.data.chunks()).0,
+        Effort::AllCpus => context.compute_parallel(order, zio.data.chunks()).0,
     }
 }
 
@@ -124,32 +149,46 @@ impl Verify {
         }
     }
 
-    /// Counts a copy that is not what was written, and keeps it for its parent's report, if
-    /// anybody wants one.
-    fn report(&self, zio: &mut Zio, error: &Error, data: Data) {
-        let counts = error.kind() == ErrorKind::Checksum
-            && zio.vdev.is_some()
-            && !zio.flags().contains(Flags::SPECULATIVE);
-        if !counts {
-            return;
-        }
-        if let Ok(leaf) = self.shared.leaf_of(zio) {
-            leaf.health().errors().checksum.fetch_add(1, Ordering::Relaxed);
-        }
-        let data = if self.shared.events.are_heard() { data } else { Data::new() };
-        zio.evidence = Some(Box::new(BadCopy { error: error.clone(), data }));
-    }
-
     fn verify_by_pointer(&self, zio: &Zio) -> Result<(), Error> {
         let context = self.shared.checksums.get(zio.bp.checksum_id())?;
-        let (order, [a, b, c, d]) = (order_of(&zio.bp), zio.bp.checksum());
-        let verified = if zio.bp.has_mac() {
-            context.verify_truncated(order, zio.data.chunks(), [a, b])
-        } else {
-            context.verify(order, zio.data.chunks(), &Checksum([a, b, c, d]))
-        };
-        verified.map_err(|mismatch| Error::because(ErrorKind::Checksum, mismatch))
+        compare(zio, context, Effort::ThisThread)
     }
+}
+
+/// Is what was read what the pointer says?
+fn compare(zio: &Zio, context: &Context, effort: Effort) -> Result<(), Error> {
+    let (order, [a, b, c, d]) = (order_of(&zio.bp), zio.bp.checksum());
+    let verified = match effort {
+        _ if zio.bp.has_mac() => context.verify_truncated(order, zio.data.chunks(), [a, b]),
+        Effort::ThisThread => context.verify(order, zio.data.chunks(), &Checksum([a, b, c, d])),
+        Effort::AllCpus => {
+            context.verify_parallel(order, zio.data.chunks(), &Checksum([a, b, c, d]))
+        }
+    };
+    verified.map_err(|mismatch| Error::because(ErrorKind::Checksum, mismatch))
+}
+
+/// What was read is not what was written.
+fn refuse(shared: &Shared, zio: &mut Zio, error: Error) {
+    let (data, error) = (std::mem::take(&mut zio.data), error.at(zio.place()));
+    report(shared, zio, &error, data);
+    zio.fail(error);
+}
+
+/// Counts a copy that is not what was written, and keeps it for its parent's report, if
+/// anybody wants one.
+fn report(shared: &Shared, zio: &mut Zio, error: &Error, data: Data) {
+    let counts = error.kind() == ErrorKind::Checksum
+        && zio.vdev.is_some()
+        && !zio.flags().contains(Flags::SPECULATIVE);
+    if !counts {
+        return;
+    }
+    if let Ok(leaf) = shared.leaf_of(zio) {
+        leaf.health().errors().checksum.fetch_add(1, Ordering::Relaxed);
+    }
+    let data = if shared.events.are_heard() { data } else { Data::new() };
+    zio.evidence = Some(Box::new(BadCopy { error: error.clone(), data }));
 }
 
 /// A block that holds its own checksum. Of an encrypted one the last two words of it are a MAC.
@@ -200,12 +239,25 @@ impl Stage for Verify {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if zio.error.is_none()
-            && let Err(error) = self.verify(&mut zio)
+        if zio.error.is_some() {
+            return Some(zio);
+        }
+        if !zio.flags().contains(Flags::PHYSICAL)
+            && let Ok(&context) = self.shared.checksums.get(zio.bp.checksum_id())
         {
-            let (data, error) = (std::mem::take(&mut zio.data), error.at(zio.place()));
-            self.report(&mut zio, &error, data);
-            zio.fail(error);
+            let shared = Arc::clone(&self.shared);
+            let elsewhere = move |zio: &mut Zio| {
+                if let Err(error) = compare(zio, &context, Effort::AllCpus) {
+                    refuse(&shared, zio, error);
+                }
+            };
+            zio = match self.shared.fan.hash(zio, QueueKind::Interrupt, elsewhere) {
+                Ok(()) => return None,
+                Err(zio) => zio,
+            };
+        }
+        if let Err(error) = self.verify(&mut zio) {
+            refuse(&self.shared, &mut zio, error);
         }
         Some(zio)
     }

@@ -21,6 +21,7 @@ mod gangs;
 mod groups;
 mod handover;
 mod injected;
+mod large_hashes;
 mod log_block;
 mod mirrors;
 mod outages;

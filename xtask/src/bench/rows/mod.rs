@@ -4,6 +4,7 @@ mod checksum;
 mod dedup;
 mod fairness;
 mod handover;
+mod large;
 mod memory;
 mod mirror;
 mod queue;
@@ -28,7 +29,7 @@ use super::target::{Facts, Target};
 
 /// All rows, in the order of the table. The names are stable.
 pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let of_files: [&[&str]; 15] = [
+    let of_files: [&[&str]; 16] = [
         &reads::NAMES,
         &[scrub::NAME],
         &[mirror::NAME],
@@ -36,6 +37,7 @@ pub static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         &scheduled::NAMES,
         &[dedup::WRITES],
         &[memory::NAME],
+        &[large::NAME],
         &handover::NAMES,
         &checksum::NAMES,
         &transform::NAMES,
@@ -109,6 +111,7 @@ pub(super) fn run(
         dedup::run_writes(&mut bench, target)?;
     }
     memory::run(&mut bench)?;
+    large::run(&mut bench)?;
     handover::run(&mut bench)?;
     checksum::run(&mut bench)?;
     transform::run(&mut bench)?;
