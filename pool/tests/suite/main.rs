@@ -1,6 +1,8 @@
 //! Scrub and log on simulated machines, and on files.
 
 mod common;
+mod dirty;
+mod dirty_rate;
 mod log;
 mod log_crash;
 mod log_leaves;
