@@ -3,6 +3,7 @@
 mod common;
 mod dirty;
 mod dirty_rate;
+mod dirty_sim;
 mod log;
 mod log_crash;
 mod log_leaves;
