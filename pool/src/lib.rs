@@ -83,6 +83,7 @@
 //! those of its own file system.
 #![forbid(unsafe_code)]
 
+pub mod destroy;
 pub mod dirty;
 pub mod log;
 pub mod resilver;

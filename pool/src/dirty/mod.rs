@@ -35,7 +35,7 @@
 //! * Nobody overtakes: requests get in in the order they came.
 //! * Between two admissions there are never more than 100 ms, as long as the next one fits below the hard limit.
 //! * A free is not dirty data. It takes no space in memory until it is written, and makes room: it is never asked
-//!   to wait here. [Destroying](crate) has limits of its own.
+//!   to wait here. [Destroying](crate::destroy) has limits of its own.
 //! * [`Throttle`] reads no clock. No thread is started; who waits is a client's thread, or a future.
 
 mod config;

@@ -1,6 +1,8 @@
 //! Scrub and log on simulated machines, and on files.
 
 mod common;
+mod destroy;
+mod destroy_crash;
 mod dirty;
 mod dirty_rate;
 mod dirty_sim;
