@@ -1,4 +1,4 @@
-//! Scrub and log on simulated machines, and on files.
+//! Scrub, resilver, log, dirty data and destroys on simulated machines, and on files.
 
 mod common;
 mod destroy;
