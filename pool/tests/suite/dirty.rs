@@ -69,7 +69,9 @@ fn by_the_curve_delays_add_up_over_the_whole_pool() {
     let mut throttle = filled(1000);
     throttle.enqueue(MIB, S);
     assert_eq!((throttle.next_ns(), throttle.poll(100 * S)), (None, None));
-    throttle.end(1, MIB, 2 * S);
+    throttle.end(1, MIB - 1, 2 * S);
+    assert_eq!(throttle.poll(100 * S), None, "a byte too much");
+    throttle.end(1, 1, 2 * S);
     assert!(throttle.poll(2 * S).is_some());
 }
 
@@ -226,6 +228,28 @@ fn a_future_is_woken_by_who_makes_room() {
     drop(all);
     assert_eq!(woken.0.load(Ordering::SeqCst), 1);
     assert!(admission.as_mut().poll(&mut context).is_ready());
+}
+
+/// Each of them gets in at its time, although nothing else happens.
+#[test]
+fn threads_that_wait_need_nobody_else() {
+    let slow = Curve { scale_ns: 2 * MS, ..Curve::default() };
+    for config in [Config::new(MIB).curve(slow), Config::new(MIB)] {
+        let dirty_data = DirtyData::new(config, 1).unwrap();
+        let most = dirty_data.admit(800 << 10).wait().unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        for _ in 0..5 {
+            let (admission, send) = (dirty_data.admit(1000), send.clone());
+            std::thread::spawn(move || send.send(admission.wait()));
+        }
+        let patience = std::time::Duration::from_secs(60);
+        let admitted: Vec<_> = (0..5)
+            .map(|_| receive.recv_timeout(patience).expect("nobody keeps the time"))
+            .collect();
+        assert_eq!(dirty_data.dirty_bytes(), (800 << 10) + 5000);
+        drop((most, admitted));
+        assert_eq!(dirty_data.dirty_bytes(), 0);
+    }
 }
 
 /// Threads that admit, keep, hand over and drop, while another one syncs. The clock is the system's.

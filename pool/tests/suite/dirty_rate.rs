@@ -208,6 +208,9 @@ fn what_comes_in_is_what_the_device_takes_whatever_its_speed_becomes() {
                 // And while it changed nobody stood still.
                 let stall_ns = pool.longest_stall_ns(changed_ns);
                 assert!(stall_ns <= 100 * MS, "{what}: stood still for {stall_ns} ns");
+                // Once what was under way is written, half of what the device takes is the least.
+                let (least, _) = pool.swing(changed_ns + 10 * S, S);
+                assert!(least > 0.45 * device, "{what}: {least} at least, while it changed");
                 // 128 KiB for each who waits, at half the speed of the device.
                 let turn_ns = writers as u64 * (128 << 10) * 1000 / mb_per_s;
                 let p999_ns = pool.p999_ns(settled_ns);
@@ -215,6 +218,54 @@ fn what_comes_in_is_what_the_device_takes_whatever_its_speed_becomes() {
             }
             assert!(pool.dirty_bytes_most <= 256 << 20);
         }
+    }
+}
+
+#[test]
+fn a_change_is_noticed_before_the_sync_ends() {
+    let mut throttle = Throttle::new(small(), 1, 0).unwrap();
+    let mut now_ns = 0;
+    let mut begin = |throttle: &mut Throttle, takes_ns| {
+        throttle.enqueue(20 * MB, now_ns);
+        let txg = throttle.poll(now_ns).unwrap().txg;
+        throttle.close_txg(now_ns);
+        throttle.begin_sync(now_ns);
+        now_ns += takes_ns;
+        (txg, now_ns)
+    };
+    for _ in 0..4 {
+        let (txg, end_ns) = begin(&mut throttle, S / 5);
+        throttle.end(txg, 20 * MB, end_ns);
+        throttle.end_sync(end_ns);
+    }
+    let (txg, late_ns) = begin(&mut throttle, S / 5);
+    let rate = |throttle: &Throttle, at| throttle.drain_bytes_per_s(at).unwrap();
+    // It is not over, and that says nothing as long as it could be.
+    assert_eq!(rate(&throttle, late_ns), 100 * MB);
+    // Ten times as slow as it should be: at best as much as if it ended now.
+    let slow = rate(&throttle, late_ns + 9 * S / 5);
+    assert!(slow < 50 * MB, "{slow}");
+    throttle.end(txg, 20 * MB, late_ns);
+    throttle.end_sync(late_ns);
+    // Ten times as fast, and not over: at least what is done already.
+    let (txg, early_ns) = begin(&mut throttle, S / 50);
+    throttle.end(txg, 19 * MB, early_ns);
+    let fast = rate(&throttle, early_ns);
+    assert!(fast > 110 * MB, "{fast}");
+}
+
+#[test]
+fn before_the_limit_it_goes_slower_and_never_stops() {
+    // Forty times as slow, and in lumps: the next one comes after seconds, and nobody knows.
+    for writers in [1, 16] {
+        let mut pool = Pool::new(small(), device(400 * MB, u64::MAX), writers, 128 << 10);
+        pool.run_for(10 * S);
+        pool.device.bytes_per_s = 10 * MB;
+        let changed_ns = pool.now_ns;
+        pool.run_for(60 * S);
+        let stall_ns = pool.longest_stall_ns(changed_ns);
+        assert!(stall_ns <= 100 * MS, "{stall_ns}");
+        assert!(pool.dirty_bytes_most <= 256 << 20);
     }
 }
 
