@@ -21,7 +21,7 @@
 //!
 //! * The drain rate is bytes written over the time of the syncs that wrote them, of the last few; a sync that takes too long
 //!   is noticed before it ends.
-//! * The pace is that rate times a factor that is 1 at 60 % of the limit, more below, 1/2 above, and nothing at the
+//! * The pace is that rate times a factor that is 1 at two thirds of the limit, more below, 1/2 above, and nothing at the
 //!   hard limit. So the fill settles where as much comes as goes, even if the rate was misjudged.
 //! * Lumps are levelled: what goes out at once counts as going out at the drain rate.
 //! * The limit follows from the time that a sync should take, up to `dirty_bytes_max`: a slow

@@ -5,14 +5,14 @@
 //!  drained     ││
 //!            2 ┤ ╲
 //!              │  ╲
-//!            1 ┤   `-.          two transaction groups under way and half of an open one
+//!            1 ┤   `-.          two transaction groups under way and most of an open one
 //!          1/2 ┤      `·--______________  while there is room below the hard limit
 //!              └────┬───┬────┬──────────▶ dirty, % of the limit
-//!                  30  60   100
+//!                  30  66   100
 //! ```
 //!
 //! Whatever the drain rate is believed to be, the fill settles where as much comes in as goes out: the belief
-//! decides where on the curve that is, and a good one is 60 %.
+//! decides where on the curve that is, and with a good one it is 66 %.
 //!
 //! The fill that counts is a level one: a lump that goes out at once, at the end of a transaction group, is
 //! taken off it as if it went out at the drain rate. That is what keeps the teeth off the saw.
@@ -21,8 +21,9 @@ use super::Curve;
 
 /// Percent of the limit up to which nobody waits. The device queues begin to give writes more there (spec 4.3).
 const FREE_PERCENT: u128 = 30;
-/// Percent at which as much comes in as goes out. Writes have all of the devices there (spec 4.3).
-const LEVEL_PERCENT: u128 = 60;
+/// Percent at which as much comes in as goes out. Writes have all of the devices from 60 % on (spec 4.3), and a fill
+/// that settles there would be below it half of the time: a tenth of the bandwidth, as measured.
+const LEVEL_PERCENT: u128 = 66;
 /// Of the drain rate, if the limit is passed and the hard one is not near.
 const SLOWEST_PERCENT: u128 = 50;
 /// The longest step, whatever the speed: then somebody is let in.
@@ -38,26 +39,22 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// So many bytes have gone out.
-    pub(super) fn drained(&mut self, bytes: u64, now_ns: u64, bytes_per_s: Option<u64>, max: u64) {
-        self.pass(now_ns, bytes_per_s);
-        self.lump_bytes = self.lump_bytes.saturating_add(bytes).min(max);
+    /// So many bytes have gone out. What is levelled is bounded: with nothing left to write, and writers at the drain
+    /// rate because of what is behind them, devices would run dry.
+    pub(super) fn drained(&mut self, bytes: u64, now_ns: u64, rate: Option<u64>, limit_bytes: u64) {
+        let most = u128::from(limit_bytes) * (LEVEL_PERCENT - FREE_PERCENT) / 100;
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        self.lump_bytes = self.lump_bytes(now_ns, rate).saturating_add(bytes).min(most);
+        self.at_ns = now_ns;
     }
 
-    /// Time goes on. A lump of unknown speed is no lump.
-    pub(super) fn pass(&mut self, now_ns: u64, bytes_per_s: Option<u64>) {
+    /// What is left of the lump. One of unknown speed is none.
+    pub(super) fn lump_bytes(&self, now_ns: u64, bytes_per_s: Option<u64>) -> u64 {
         let ns = u128::from(now_ns.saturating_sub(self.at_ns));
-        self.at_ns = self.at_ns.max(now_ns);
         let out = bytes_per_s.map_or(u128::MAX, |rate| {
             u128::from(rate) * ns * LEVELLING_PERCENT / 100 / 1_000_000_000
         });
-        let left = u128::from(self.lump_bytes).saturating_sub(out);
-        // Not more than before.
-        self.lump_bytes = left as u64;
-    }
-
-    pub(super) fn lump_bytes(&self) -> u64 {
-        self.lump_bytes
+        self.lump_bytes.saturating_sub(u64::try_from(out).unwrap_or(u64::MAX))
     }
 }
 
@@ -89,7 +86,9 @@ impl Fill {
     /// What may come in, in percent of the drain rate; `None`: anything.
     fn percent(&self) -> Option<u128> {
         let of_limit = follows(self.level_bytes, self.limit_bytes)?.max(SLOWEST_PERCENT);
-        Some(of_limit.min(room(self.dirty_bytes, self.hard_limit_bytes)))
+        // Squared, the room that is left shrinks with 1/t and not with e^-t, if devices stop for a while.
+        let left = room(self.dirty_bytes, self.hard_limit_bytes);
+        Some(of_limit.min(left * left / 100))
     }
 }
 

@@ -14,8 +14,9 @@ use super::txgs::{Stage, Txgs};
 /// 50 µs, those of a busy one by a tick of some milliseconds. By eye.
 const LATE_NS_MAX: u64 = 2_000_000;
 
-/// Of the limit, per transaction group: one syncs, one is quiescing, one is open, and it is to be 60 % full.
-const TXGS_PER_LIMIT: u64 = 4;
+/// A limit holds so many transaction groups. It is to be two thirds full: one that syncs, and one that is open and as
+/// large when that has ended.
+const TXGS_PER_LIMIT: u64 = 3;
 
 /// A place in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,8 +174,7 @@ impl Throttle {
         }
         // What was given up did not go out, but it did not stay either: that is a lump as well.
         let rate = self.drain.bytes_per_s(now_ns);
-        let lump_max = self.limit_bytes(now_ns) / 2;
-        self.level.drained(bytes, now_ns, rate, lump_max);
+        self.level.drained(bytes, now_ns, rate, self.limit_bytes(now_ns));
     }
 
     // -- Transaction groups. --
@@ -256,7 +256,7 @@ impl Throttle {
     }
 
     /// Bytes at which the open transaction group is pushed: by measure what is written in the time that a sync
-    /// should take, up to a quarter of all.
+    /// should take, up to a third of all.
     pub fn push_bytes(&self, now_ns: u64) -> u64 {
         let Config { mode, push_bytes_min, dirty_bytes_max, .. } = self.config;
         let Mode::Measured { sync_ns_target } = mode else { return push_bytes_min };
@@ -266,7 +266,7 @@ impl Throttle {
         u64::try_from(in_time).unwrap_or(u64::MAX).clamp(push_bytes_min, most)
     }
 
-    /// Dirty bytes that the pool should not go beyond: all that may be, or what the devices write in four times
+    /// Dirty bytes that the pool should not go beyond: all that may be, or what the devices write in three times
     /// the time of a sync.
     pub fn limit_bytes(&self, now_ns: u64) -> u64 {
         match self.config.mode {
@@ -275,21 +275,31 @@ impl Throttle {
         }
     }
 
-    /// What the device queues are to know (spec 4.3).
+    /// What the device queues are to know (spec 4.3). By measure, lumps are levelled there as well: the first writes of
+    /// a sync are not to find a queue that has just been told that there is little to do.
     pub fn load(&self, now_ns: u64) -> Load {
+        let dirty_bytes = match self.config.mode {
+            Mode::Measured { .. } => self.level_bytes(now_ns),
+            Mode::Curve(_) => self.dirty_bytes,
+        };
         Load {
-            dirty_bytes: self.dirty_bytes,
+            dirty_bytes,
             dirty_bytes_max: self.limit_bytes(now_ns),
             sync_task_pending: self.txgs.is_asked_for(),
         }
     }
 
-    fn fill(&mut self, now_ns: u64) -> Fill {
+    /// Dirty bytes with lumps levelled.
+    fn level_bytes(&self, now_ns: u64) -> u64 {
+        let lump_bytes = self.level.lump_bytes(now_ns, self.drain.bytes_per_s(now_ns));
+        self.dirty_bytes.saturating_add(lump_bytes)
+    }
+
+    fn fill(&self, now_ns: u64) -> Fill {
         let drain_bytes_per_s = self.drain.bytes_per_s(now_ns);
-        self.level.pass(now_ns, drain_bytes_per_s);
         Fill {
             dirty_bytes: self.dirty_bytes,
-            level_bytes: self.dirty_bytes.saturating_add(self.level.lump_bytes()),
+            level_bytes: self.level_bytes(now_ns),
             limit_bytes: self.limit_bytes(now_ns),
             hard_limit_bytes: self.config.dirty_bytes_max,
             drain_bytes_per_s,
