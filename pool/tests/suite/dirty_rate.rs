@@ -258,6 +258,37 @@ fn a_change_is_noticed_before_the_sync_ends() {
 }
 
 #[test]
+fn writers_are_let_in_before_the_devices_run_dry() {
+    let mut throttle = Throttle::new(small(), 1, 0).unwrap();
+    let mut now_ns = 0;
+    for (bytes, takes_ns) in [(20 * MB, S / 5), (20 * MB, S / 5), (100 * MB, S)] {
+        throttle.enqueue(bytes, now_ns);
+        let txg = throttle.poll(now_ns).unwrap().txg;
+        throttle.close_txg(now_ns);
+        throttle.begin_sync(now_ns);
+        now_ns += takes_ns;
+        throttle.end(txg, bytes, now_ns);
+        throttle.end_sync(now_ns);
+        now_ns += 2 * S;
+    }
+    // 150 MB are the limit; of 100 MB that go out at once 54 are levelled. Nothing is left to write, so writers get
+    // in faster than at the drain rate, by which it would be 20 MB in a fifth of a second.
+    throttle.enqueue(100 * MB, now_ns);
+    let txg = throttle.poll(now_ns).unwrap().txg;
+    throttle.close_txg(now_ns);
+    throttle.begin_sync(now_ns);
+    throttle.end(txg, 100 * MB, now_ns + S);
+    let (mut at_ns, end_ns) = (now_ns + S, now_ns + 6 * S / 5);
+    while at_ns < end_ns {
+        throttle.enqueue(128 << 10, at_ns);
+        while throttle.poll(at_ns).is_none() {
+            at_ns = throttle.next_ns().unwrap();
+        }
+    }
+    assert!(throttle.dirty_bytes() > 40 * MB, "{}", throttle.dirty_bytes());
+}
+
+#[test]
 fn before_the_limit_it_goes_slower_and_never_stops() {
     // Forty times as slow, and in lumps: the next one comes after seconds, and nobody knows.
     for writers in [1, 16] {
