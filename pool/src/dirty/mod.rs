@@ -38,15 +38,20 @@
 //!   to wait here. [Destroying](crate::destroy) has limits of its own.
 //! * [`Throttle`] reads no clock. No thread is started; who waits is a client's thread, or a future.
 
+mod admission;
 mod config;
 mod curve;
 mod data;
 mod drain;
+mod line;
 mod pace;
 mod throttle;
 mod txgs;
+mod value;
 
+pub use admission::{Admission, Refused};
 pub use config::{Config, ConfigError, Mode};
 pub use curve::Curve;
-pub use data::{Admission, Dirty, DirtyData, Refused};
+pub use data::DirtyData;
 pub use throttle::{Admitted, Push, Throttle, Ticket};
+pub use value::Dirty;
