@@ -6,8 +6,12 @@
 //!   read; the pipeline is told when all of it is there, durably.
 //! * [`log`]: what must be durable now, before its transaction group is: a chain of blocks,
 //!   commits that share a flush, claim and replay after a crash.
+//! * [`dirty`]: how much a store may accept before it is written, and how fast, by what the devices
+//!   are seen to take; when a transaction group is to be closed.
+//! * [`destroy`]: all blocks of something are freed, however many, a bounded part in each
+//!   transaction group; from a checkpoint after a crash.
 //!
-//! All take a [`Pipeline`](zio_pipeline::Pipeline) and keep no state of their own on disk: what has
+//! All work for a [`Pipeline`](zio_pipeline::Pipeline) and keep no state of their own on disk: what has
 //! to survive (a checkpoint, the head of a log) is a value, and its place is the caller's.
 //!
 //! # A scrub
@@ -40,6 +44,10 @@
 //!
 //! See [`log::Log`] for one from its birth to its replay.
 //!
+//! # A transaction group
+//!
+//! [`dirty::DirtyData`] shows one from the first admission to the sync, [`destroy::Destroy`] what it may free besides.
+//!
 //! # Mirrors that do not agree
 //!
 //! A write, and so a commit, succeeds with one good leaf; what the others miss, the pipeline
@@ -58,13 +66,16 @@
 //! * A checkpoint does not pass a block that was not verified, a repair that is not durable, or a
 //!   damaged block that was not reported.
 //! * No good copy is written: a power cut during a repair costs nothing.
-//! * Nothing unbounded: pointers that wait, blocks and bytes under way, records that wait each have
-//!   a limit.
-//! * No sleep, no thread, no clock. A scrub is paced by the class of its reads, a log by its flushes.
+//! * Nothing unbounded: pointers that wait, blocks and bytes under way, records that wait, dirty data, what a
+//!   transaction group frees each have a limit.
+//! * No sleep, no thread, no clock, with one exception: who brings dirty data may block, by [`dirty::DirtyData`], whose
+//!   clock may be the caller's. A scrub is paced by the class of its reads, a log by its flushes.
 //! * No commit is acknowledged before a flush that began after its blocks were written has
 //!   succeeded. One that fails says which transaction group to commit instead.
 //! * No acknowledged record is missing after a crash, out of order, or there twice. None survives
 //!   one before it that was lost. If the only leaf that has it is away, that is an error, not a shorter log.
+//! * No block is freed twice by a destroy that crashed, and none is forgotten.
+//! * Frees wait for no dirty data.
 //! * No leaf is called whole because it was not looked at.
 //! * Nothing that comes from a disk is believed: pointers of a chain are checked, records are taken
 //!   apart without a panic.
@@ -72,6 +83,7 @@
 //! # What it does not do
 //!
 //! * Find the blocks of a pool: a [`Source`](scrub::Source) does.
+//! * Write transaction groups: [`dirty`] says when, the caller does.
 //! * Remember what a leaf has missed, or which blocks are damaged: the caller keeps what it is told.
 //! * Cancel reads that wait in a device queue; those of a cancelled scrub are waited for.
 //! * Encrypted logs.
@@ -79,10 +91,12 @@
 //! # Sources
 //!
 //! Spec 8.6 (scrub), 4.8 (classes nobody waits for), 8.7 and 8.1 (log, claim), 2.6 and 7.3 (log
-//! blocks), 8.8 (bounds). The framing of records inside a log block is ours; OpenZFS's records are
+//! blocks), 3.10 and 4.3 (dirty data), 8.2 and 3.4 (frees, passes), 8.5 (transaction groups), 8.8 (bounds). The framing of records inside a log block is ours; OpenZFS's records are
 //! those of its own file system.
 #![forbid(unsafe_code)]
 
+pub mod destroy;
+pub mod dirty;
 pub mod log;
 pub mod resilver;
 pub mod scrub;

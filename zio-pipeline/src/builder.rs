@@ -458,6 +458,7 @@ impl Builder {
             keys: self.keys,
             dedup: self.dedup,
             large_gang_headers: self.large_gang_headers,
+            frees_deferred_txgs: metaslabs.as_ref().map(|_| self.defer_txgs),
             fail_mode: self.fail_mode,
             events,
         }));

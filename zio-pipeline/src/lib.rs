@@ -237,7 +237,7 @@ pub use transform::crypt::{KeyError, Suite};
 pub use transform::{Compression, GzipLevel, ZstdLevel};
 pub use txg_ranges::TxgRanges;
 pub use vdev_disk::OpenOptions;
-pub use vdev_queue::{Class, ClassStats, Histogram, Latencies, PerClass, Traffic};
+pub use vdev_queue::{Class, ClassStats, Histogram, Latencies, Load, PerClass, Traffic};
 pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
     BlockPointer, Bookmark, Buffer, Completions, Control, Data, EngineCounts, Error, ErrorKind,

@@ -19,6 +19,7 @@ use crate::props::Write;
 use crate::read::Read;
 use crate::shared::Shared;
 use crate::stage_stats::StageCounters;
+use crate::stages::space;
 
 /// Checksummed, compressed, deduplicated, scheduled block I/O over one or more
 /// devices. See the crate's page for an example.
@@ -136,6 +137,33 @@ impl Pipeline {
     /// repairing a copy, and would write over whoever gets the space.
     pub fn free(&self, bp: &BlockPointer) -> Pending<()> {
         self.on_space(ZioType::Free, bp, Stages::FREE)
+    }
+
+    /// [`free`](Self::free) of a block that needs no I/O for it, right here, without a
+    /// request. `None`: it is shared or a gang, whose table or headers
+    /// have to be asked; nothing is done then, and a `free` does it.
+    ///
+    /// ```
+    /// # let disk = std::sync::Arc::new(vdev_disk::Memory::new(16 << 20, 512));
+    /// # let pipeline = zio_pipeline::Pipeline::builder().vdev(disk).build()?;
+    /// let bp = pipeline.write(vec![7; 4096]).wait()?;
+    /// match pipeline.free_at_once(&bp) {
+    ///     Some(freed) => freed?,
+    ///     None => pipeline.free(&bp).wait()?,
+    /// }
+    /// assert_eq!(pipeline.allocated_bytes(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn free_at_once(&self, bp: &BlockPointer) -> Option<Result<(), Error>> {
+        let is_shared = bp.is_dedup() && !bp.is_hole();
+        let is_plain = !is_shared && !bp.is_gang();
+        is_plain.then(|| space::free_extents(&self.shared, &space::extents_of(bp), self.txg()))
+    }
+
+    /// Transaction groups that freed space is [kept back](Builder::defer_frees); `None` with an
+    /// [allocator of the caller's](Builder::allocator), who knows.
+    pub fn frees_deferred_txgs(&self) -> Option<u64> {
+        self.shared.frees_deferred_txgs
     }
 
     /// Marks a block's space as allocated: what a pipeline opened again on the

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) suspension: Arc<Suspension>,
     pub(crate) flushes: Flushes,
     pub(crate) events: Arc<Events>,
+    /// `None`: the allocator is not ours.
+    pub(crate) frees_deferred_txgs: Option<u64>,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
     /// Space that was given up because a device may still write to it.
@@ -48,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) keys: Keys,
     pub(crate) dedup: DedupConfig,
     pub(crate) large_gang_headers: bool,
+    pub(crate) frees_deferred_txgs: Option<u64>,
     pub(crate) fail_mode: FailMode,
     pub(crate) events: Arc<Events>,
 }
@@ -65,6 +68,7 @@ impl Shared {
             suspension: Suspension::new(with.fail_mode, Arc::clone(&with.events)),
             flushes: Flushes::default(),
             events: with.events,
+            frees_deferred_txgs: with.frees_deferred_txgs,
             large_gang_headers: with.large_gang_headers,
             leaked_bytes: AtomicU64::new(0),
             txg: AtomicU64::new(with.txg.max(1)),

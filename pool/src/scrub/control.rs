@@ -7,7 +7,7 @@ const RUN: u8 = 0;
 const PAUSE: u8 = 1;
 const CANCEL: u8 = 2;
 
-/// What its owner wants of a scrub.
+/// What its owner wants of a scrub or a destroy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Run,
@@ -15,23 +15,23 @@ pub(crate) enum Wish {
     Cancel,
 }
 
-/// A hand on a scrub that is running elsewhere. The scrub looks at it between blocks: what is
-/// under way when it is paused or cancelled is waited for.
+/// A hand on a scrub or a [destroy](crate::destroy) that is running elsewhere. It is looked at between
+/// blocks: what is under way when it is paused or cancelled is waited for.
 #[derive(Clone, Debug, Default)]
 pub struct Control(Arc<AtomicU8>);
 
 impl Control {
-    /// Nothing new is started. A cancelled scrub stays cancelled.
+    /// Nothing new is started. What is cancelled stays cancelled.
     pub fn pause(&self) {
         self.change(RUN, PAUSE);
     }
 
-    /// A paused scrub may go on. Whoever ran it runs it again.
+    /// What is paused may go on. Whoever ran it runs it again.
     pub fn resume(&self) {
         self.change(PAUSE, RUN);
     }
 
-    /// Ends the scrub early, for good. Its last checkpoint is good for another one.
+    /// Ends it early, for good. Its last checkpoint is good for another one.
     pub fn cancel(&self) {
         self.0.store(CANCEL, Ordering::Release);
     }

@@ -29,7 +29,7 @@
 mod batch;
 mod budget;
 mod config;
-mod control;
+pub(crate) mod control;
 mod met;
 mod report;
 mod run;

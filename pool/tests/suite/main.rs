@@ -1,6 +1,11 @@
-//! Scrub and log on simulated machines, and on files.
+//! Scrub, resilver, log, dirty data and destroys on simulated machines, and on files.
 
 mod common;
+mod destroy;
+mod destroy_crash;
+mod dirty;
+mod dirty_rate;
+mod dirty_sim;
 mod log;
 mod log_crash;
 mod log_leaves;

@@ -7,7 +7,7 @@ mod done;
 pub(crate) mod flush;
 mod gang;
 mod nop_write;
-mod space;
+pub(crate) mod space;
 mod throttle;
 mod transform;
 mod vdev_io;
