@@ -100,8 +100,11 @@ fn exactly_what_was_missed_is_visited_and_both_sides_are_equal() {
             logs[log].iter().filter(|e| e.op == op).map(|e| e.len_bytes).sum()
         };
         let all = blocks.iter().filter(is_away).map(BlockPointer::psize_bytes).sum::<u64>();
-        // Read, and read again after the repair.
-        assert_eq!((bytes(0, OpKind::Read), bytes(1, OpKind::Read)), (2 * all, 2 * all));
+        // Read, and read again after the repair; now and then what lies between two that go as one.
+        for leaf in [0, 1] {
+            let read = bytes(leaf, OpKind::Read);
+            assert!((2 * all..2 * all + all / 4).contains(&read), "{read} of {all} read");
+        }
         assert_eq!((bytes(0, OpKind::Write), bytes(1, OpKind::Write)), (0, all));
         // Nobody needs the first leaf any more.
         world.disks[0].offline();
