@@ -92,8 +92,8 @@ impl Region {
 
     /// The part of these units that lies here, as the core counts.
     fn own(&self, units: Run) -> Option<Run> {
-        let (start, end) = (units.start.max(self.units.start), units.end.min(self.units.end));
-        (start < end).then(|| Run { start: start - self.units.start, end: end - self.units.start })
+        let Run { start, end } = units.meet(self.units)?;
+        Some(Run { start: start - self.units.start, end: end - self.units.start })
     }
 
     /// The part of an extent that lies here, as the core counts. Nothing of

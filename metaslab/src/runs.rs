@@ -18,6 +18,12 @@ impl Run {
     pub(crate) const fn contains(self, part: Self) -> bool {
         self.start <= part.start && part.end <= self.end
     }
+
+    /// The units of both.
+    pub(crate) fn meet(self, other: Self) -> Option<Self> {
+        let (start, end) = (self.start.max(other.start), self.end.min(other.end));
+        (start < end).then_some(Self { start, end })
+    }
 }
 
 /// The runs that an insertion grew together with.

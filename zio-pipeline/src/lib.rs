@@ -202,6 +202,7 @@ mod read;
 mod replace;
 mod shared;
 mod source;
+mod space_class;
 mod stage_stats;
 mod stages;
 mod stats;
@@ -240,7 +241,7 @@ pub use vdev_queue::{Class, ClassStats, Histogram, Latencies, PerClass, Traffic}
 pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
     BlockPointer, Bookmark, Buffer, Completions, Control, Data, EngineCounts, Error, ErrorKind,
-    Finished, Priority, Stages, Trace, TracedZio, Txg, VdevId,
+    Finished, Priority, SpaceClass, Stages, Trace, TracedZio, Txg, VdevId,
 };
 
 /// The examples of the README compile.
