@@ -46,6 +46,10 @@ pub struct Config {
     /// Share of the space set apart for a class that [contents leave](zio_core::Want::leaves_reserve)
     /// to metadata. 25 as in OpenZFS 2.
     pub special_reserve_percent: u64,
+    /// Remember what each transaction group changes until that is
+    /// [taken](crate::Metaslabs::take_changes), to be told to a [space map](crate::spacemap). Who asks
+    /// for it must take it.
+    pub keeps_changes: bool,
     /// 1/this of the pool, in bounds, is held back from all who do not say that they
     /// [may take it](zio_core::Want::uses_slop): for writes that make space, as deletion is in a
     /// copy-on-write pool. 32 in ZFS (spec 9). 0, the default, holds nothing back: here a free
@@ -70,6 +74,7 @@ impl Default for Config {
             region_bytes_min: 64 << 20,
             log_regions_min: 16,
             special_reserve_percent: 25,
+            keeps_changes: false,
             slop_divisor: 0,
         }
     }
@@ -90,6 +95,9 @@ pub struct ExtentsConfig {
     pub best_fit_longest_units: u64,
     /// Best fit instead of first fit while less than this share of the device is free.
     pub best_fit_free_percent: u64,
+    /// Remember what each transaction group changes until that is
+    /// [taken](crate::Extents::take_changes), to be told to a [space map](crate::spacemap).
+    pub keeps_changes: bool,
     /// Free extents a first fit looks at before it falls back to best fit.
     /// Bounds every search (pain 18); 64 neighbours stand in about six tree nodes.
     pub looks_max: usize,
@@ -106,6 +114,7 @@ impl ExtentsConfig {
                 None => 0,
             },
             best_fit_free_percent: 4,
+            keeps_changes: false,
             looks_max: 64,
         }
     }

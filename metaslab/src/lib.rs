@@ -118,6 +118,7 @@
 #![forbid(unsafe_code)]
 
 mod borders;
+mod changes;
 mod config;
 mod drain;
 mod epochs;
@@ -132,12 +133,14 @@ mod runs;
 mod shard;
 mod sizes;
 mod slop;
+pub mod spacemap;
 mod turns;
 mod vdev_space;
 mod vdevs;
 mod windows;
 
+pub use changes::Changes;
 pub use config::{Config, ExtentsConfig};
 pub use extent::{Extent, ExtentError};
 pub use extents::{Deferral, Extents};
-pub use metaslabs::{AddVdevError, ClassSpace, Metaslabs};
+pub use metaslabs::{AddVdevError, ClassSpace, LoadVdevError, Metaslabs};

@@ -10,11 +10,13 @@ use zio_core::{
     Allocator, Dva, Dvas, NoSpace, Share, Slots, SpaceClass, SpaceError, Txg, VdevId, Want,
 };
 
+use crate::changes::Changes;
 use crate::config::{Config, shards_for};
 use crate::drain::{Clock, Drain};
 use crate::extents::{Deferral, permille};
 use crate::placing::{Placing, Round};
 use crate::shard::Shard;
+use crate::spacemap::SpaceMap;
 use crate::vdev_space::{Part, Shape, VdevSpace};
 use crate::vdevs::{Group, Vdevs, free_bytes_in, size_bytes};
 
@@ -67,6 +69,25 @@ pub enum AddVdevError {
         data_size_bytes: u64,
         /// Its unit.
         ashift: u32,
+    },
+}
+
+/// A vdev that [`Metaslabs::load_vdev`] did not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LoadVdevError {
+    /// It could not be added without a map either.
+    #[error(transparent)]
+    Add(#[from] AddVdevError),
+    /// The map is of a device of another size.
+    #[error("{vdev} has {vdev_units} units, its space map is of {map_units}")]
+    Size {
+        /// The number of the vdev.
+        vdev: VdevId,
+        /// Its units.
+        vdev_units: u64,
+        /// Those of the map's device.
+        map_units: u64,
     },
 }
 
@@ -139,23 +160,62 @@ impl Metaslabs {
         data_size_bytes: u64,
         ashift: u32,
     ) -> Result<(), AddVdevError> {
+        self.add(class, vdev, data_size_bytes, ashift, |_| Ok(()))
+    }
+
+    /// Adds a vdev with what its [space map](crate::spacemap) says is allocated, as after a restart.
+    /// What is not is free, whenever it was freed: see [`Extents::load`](crate::Extents::load).
+    ///
+    /// # Errors
+    /// [`LoadVdevError`]; then nothing is changed. A map that is damaged is refused when
+    /// [it is loaded](crate::spacemap::SpaceMap::load).
+    pub fn load_vdev(
+        &self,
+        class: SpaceClass,
+        vdev: VdevId,
+        data_size_bytes: u64,
+        ashift: u32,
+        map: &SpaceMap,
+    ) -> Result<(), LoadVdevError> {
+        self.add(class, vdev, data_size_bytes, ashift, |space| {
+            let (vdev_units, map_units) = (space.size_units(), map.device_units());
+            if vdev_units != map_units {
+                return Err(LoadVdevError::Size { vdev, vdev_units, map_units });
+            }
+            space.load(map);
+            Ok(())
+        })
+    }
+
+    /// Adds a vdev once `prepare` has done its part.
+    fn add<E: From<AddVdevError>>(
+        &self,
+        class: SpaceClass,
+        vdev: VdevId,
+        data_size_bytes: u64,
+        ashift: u32,
+        prepare: impl FnOnce(&VdevSpace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let invalid = |error: AddVdevError| Err(error.into());
         if vdev.0 > VDEV_ID_MAX {
-            return Err(AddVdevError::IdTooLarge { vdev });
+            return invalid(AddVdevError::IdTooLarge { vdev });
         }
         if !(ASHIFT_MIN..=ASHIFT_MAX).contains(&ashift) {
-            return Err(AddVdevError::Ashift { vdev, ashift });
+            return invalid(AddVdevError::Ashift { vdev, ashift });
         }
         let size_units = data_size_bytes >> ashift;
         if size_units == 0 {
-            return Err(AddVdevError::TooSmall { vdev, data_size_bytes, ashift });
-        }
-        let mut lists = self.alone();
-        if lists[0].find(vdev).is_some() {
-            return Err(AddVdevError::Duplicate { vdev });
+            return invalid(AddVdevError::TooSmall { vdev, data_size_bytes, ashift });
         }
         let drain = Drain::new(self.clock.clone());
         let shape = Shape { id: vdev, class, size_units, ashift };
         let space = Arc::new(VdevSpace::new(shape, self.shards.len(), &self.config, drain));
+        // Takes long; nobody has to wait for it.
+        prepare(&space)?;
+        let mut lists = self.alone();
+        if lists[0].find(vdev).is_some() {
+            return invalid(AddVdevError::Duplicate { vdev });
+        }
         lists.iter_mut().for_each(|list| list.add(Arc::clone(&space)));
         Ok(())
     }
@@ -183,6 +243,41 @@ impl Metaslabs {
         for vdev in vdevs {
             vdev.end_of_txg(txg, deferral);
         }
+    }
+
+    /// Takes out what the transaction groups up to `txg` have changed on each vdev since it was last
+    /// asked, in units of that vdev, oldest first: to be told to its [space map](crate::spacemap), which
+    /// must be on disk before [`end_of_txg`](Self::end_of_txg). Vdevs without changes are left out;
+    /// so is everything unless told to [keep changes](Config::keeps_changes).
+    ///
+    /// ```
+    /// use metaslab::spacemap::SpaceMap;
+    /// use metaslab::{Config, Metaslabs};
+    /// use zio_core::{Allocator, SpaceClass, VdevId, Want};
+    ///
+    /// let config = Config { keeps_changes: true, ..Config::default() };
+    /// let (vdev, size_bytes, ashift) = (VdevId(0), 64 << 20, 12);
+    /// let mut map = SpaceMap::new(size_bytes >> ashift, 512);
+    /// let space = Metaslabs::new(config);
+    /// space.add_vdev(vdev, size_bytes, ashift)?;
+    /// let dva = space.allocate(&Want { size_bytes: 8192, copies: 1, txg: 1, ..Want::default() })?[0];
+    /// for (_, groups) in space.take_changes(1) {
+    ///     for changes in groups {
+    ///         map.append(&changes, 1)?;
+    ///     }
+    /// }
+    /// space.end_of_txg(1);
+    ///
+    /// let after = Metaslabs::new(config);
+    /// after.load_vdev(SpaceClass::Normal, vdev, size_bytes, ashift, &map)?;
+    /// assert_eq!(after.allocated_bytes(), 8192);
+    /// assert!(after.check_claim(dva).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_changes(&self, txg: Txg) -> Vec<(VdevId, Vec<Changes>)> {
+        let vdevs = self.vdevs().all().clone();
+        let changes = vdevs.iter().map(|vdev| (vdev.id(), vdev.take_changes(txg)));
+        changes.filter(|(_, changes)| !changes.is_empty()).collect()
     }
 
     /// Bytes of all vdevs together.
@@ -335,8 +430,8 @@ impl Allocator for Metaslabs {
         self.on_vdev(dva, |vdev| vdev.unallocate(dva, txg))
     }
 
-    fn claim(&self, dva: Dva, _txg: Txg) -> Result<(), SpaceError> {
-        self.on_vdev(dva, |vdev| vdev.claim(dva))
+    fn claim(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.on_vdev(dva, |vdev| vdev.claim(dva, txg))
     }
 
     fn check_claim(&self, dva: Dva) -> Result<(), SpaceError> {

@@ -47,6 +47,11 @@ impl Region {
         }
     }
 
+    /// Its first unit.
+    pub(crate) const fn start(&self) -> u64 {
+        self.units.start
+    }
+
     pub(crate) fn free_units(&self) -> u64 {
         self.seen.free_units.load(Ordering::Relaxed)
     }

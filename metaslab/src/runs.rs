@@ -134,6 +134,24 @@ impl Runs {
         }
     }
 
+    /// Takes out whatever units of `run` are in the set, and tells those that are not.
+    pub(crate) fn carve(&mut self, run: Run, mut missing: impl FnMut(Run)) {
+        let mut start = run.start;
+        loop {
+            let next = self.after(start).next();
+            let Some(whole) = next.filter(|next| next.start < run.end) else { break };
+            let part = Run { start: whole.start.max(start), end: whole.end.min(run.end) };
+            if start < part.start {
+                missing(Run { start, end: part.start });
+            }
+            self.cut(whole, part);
+            start = part.end;
+        }
+        if start < run.end {
+            missing(Run { start, end: run.end });
+        }
+    }
+
     /// Takes out the run of lowest address.
     pub(crate) fn pop_first(&mut self) -> Option<Run> {
         let (end, start) = self.start_by_end.pop_first()?;

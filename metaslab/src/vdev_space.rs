@@ -1,5 +1,6 @@
 //! One device: its regions, and the way between DVAs and units.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,6 +8,7 @@ use smallvec::SmallVec;
 use zio_core::{Dva, SpaceClass, SpaceError, Txg, VdevId, Want};
 
 use crate::borders::runs_at_borders;
+use crate::changes::Changes;
 use crate::config::{Config, ExtentsConfig};
 use crate::drain::Drain;
 use crate::extent::{Extent, ExtentError};
@@ -14,6 +16,7 @@ use crate::extents::{Deferral, Extents, permille};
 use crate::free_space::place_within;
 use crate::region::{Locked, Region};
 use crate::runs::Run;
+use crate::spacemap::SpaceMap;
 use crate::windows::windows_between;
 
 /// Copies of one block on one vdev are kept 1/8 of it apart (spec 3.8).
@@ -71,8 +74,11 @@ pub(crate) struct VdevSpace {
 impl VdevSpace {
     pub(crate) fn new(shape: Shape, shards: usize, config: &Config, drain: Arc<Drain>) -> Self {
         let Shape { id, class, size_units, ashift } = shape;
-        let core =
-            ExtentsConfig { defer_txgs: config.defer_txgs, ..ExtentsConfig::for_ashift(ashift) };
+        let core = ExtentsConfig {
+            defer_txgs: config.defer_txgs,
+            keeps_changes: config.keeps_changes,
+            ..ExtentsConfig::for_ashift(ashift)
+        };
         let region_units = size_units
             .div_ceil(REGIONS_MAX)
             .max(config.region_bytes_min >> ashift)
@@ -117,6 +123,10 @@ impl VdevSpace {
 
     pub(crate) const fn drain(&self) -> &Arc<Drain> {
         &self.drain
+    }
+
+    pub(crate) const fn size_units(&self) -> u64 {
+        self.size_units
     }
 
     pub(crate) const fn size_bytes(&self) -> u64 {
@@ -300,16 +310,39 @@ impl VdevSpace {
         debug_assert_eq!(retracted, Ok(()));
     }
 
-    pub(crate) fn claim(&self, dva: Dva) -> Result<(), SpaceError> {
+    pub(crate) fn claim(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotFree { dva })?;
-        self.change(extent, Extents::check_claim, Extents::claim)
-            .map_err(|error| space_error(dva, error))
+        let claim = |extents: &mut Extents, part| extents.claim(part, txg);
+        self.change(extent, Extents::check_claim, claim).map_err(|error| space_error(dva, error))
     }
 
     pub(crate) fn check_claim(&self, dva: Dva) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotFree { dva })?;
         self.change(extent, Extents::check_claim, |extents, part| extents.check_claim(part))
             .map_err(|error| space_error(dva, error))
+    }
+
+    /// Marks as allocated what a map says is, on a vdev that is all free.
+    pub(crate) fn load(&self, map: &SpaceMap) {
+        for extent in map.allocated() {
+            let marked = self.change(extent, Extents::check_claim, Extents::mark);
+            debug_assert_eq!(marked, Ok(()), "extents of a map do not overlap");
+        }
+    }
+
+    /// What the transaction groups up to `txg` have changed, oldest first.
+    pub(crate) fn take_changes(&self, txg: Txg) -> Vec<Changes> {
+        let mut all: BTreeMap<Txg, Changes> = BTreeMap::new();
+        for region in &self.regions {
+            let of_region = region.lock().take_changes(txg);
+            for changes in of_region {
+                let txg = changes.txg;
+                let of_txg =
+                    all.entry(txg).or_insert_with(|| Changes { txg, ..Changes::default() });
+                of_txg.extend(&changes, region.start());
+            }
+        }
+        all.into_values().collect()
     }
 
     /// Ends a transaction group. The locks are let go between small portions.
