@@ -418,7 +418,7 @@ impl Allocator for Metaslabs {
         // once more, alone.
         let lists = self.alone();
         let placed = self.placing(&lists[0], want).place(&Round::ALL);
-        placed.ok_or_else(|| lists[0].no_space(want))
+        placed.ok_or_else(|| lists[0].no_space(want, &self.config))
     }
 
     /// Of a gang DVA the header is freed, one unit; its members have DVAs of their own.
@@ -466,12 +466,12 @@ impl Allocator for Metaslabs {
         let vdevs = self.shard(want.affinity).1.vdevs.read();
         match vdevs.room_for(want, &self.config) >= want.all_bytes() {
             true => Ok(()),
-            false => Err(vdevs.no_space(want)),
+            false => Err(vdevs.no_space(want, &self.config)),
         }
     }
 
     fn largest_bytes(&self) -> u64 {
-        self.vdevs().longest_bytes(&Want::default())
+        self.vdevs().longest_bytes(SpaceClass::Normal, &self.config)
     }
 
     fn free_bytes(&self) -> u64 {

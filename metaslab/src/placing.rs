@@ -79,7 +79,8 @@ impl Placing<'_> {
     /// Takes of the regions of logs as well, if there is no other way. To a log they are no last
     /// resort; but what lies over their border is.
     fn place_at_last(&self, rounds: &[Round]) -> Option<Dvas> {
-        if self.want.class != SpaceClass::Log && !self.vdevs.is_used_up_for(self.want) {
+        if self.want.class != SpaceClass::Log && !self.vdevs.is_used_up_for(self.want, self.config)
+        {
             return None;
         }
         self.vdevs

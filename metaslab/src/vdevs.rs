@@ -102,34 +102,45 @@ impl Vdevs {
     }
 
     /// Is nothing but the regions of logs left for a block, however it is divided?
-    pub(crate) fn is_used_up_for(&self, want: &Want) -> bool {
-        let vdevs = || self.classes(want).flat_map(|class| self.of(class));
-        let smallest = vdevs().map(|vdev| vdev.unit_bytes()).min().unwrap_or(0);
-        let open = || vdevs().map(|v| v.free_bytes_in(Part::Open)).fold(0, u64::saturating_add);
-        want.size_bytes <= smallest || open() < want.all_bytes()
+    pub(crate) fn is_used_up_for(&self, want: &Want, config: &Config) -> bool {
+        let open = |class| {
+            let open = free_bytes_in(self.of(class), Part::Open);
+            open.min(self.room_bytes(class, want, config))
+        };
+        let vdevs = self.classes(want).flat_map(|class| self.of(class));
+        let smallest = vdevs.map(|vdev| vdev.unit_bytes()).min().unwrap_or(0);
+        want.size_bytes <= smallest
+            || self.classes(want).map(open).fold(0, u64::saturating_add) < want.all_bytes()
     }
 
-    /// The longest extent that a block could have now.
-    pub(crate) fn longest_bytes(&self, want: &Want) -> u64 {
-        let longest = |part: Part| {
-            let vdevs = self.classes(want).flat_map(|class| self.of(class));
-            vdevs.map(|vdev| vdev.longest_bytes_in(part)).max().unwrap_or(0)
-        };
-        let whole = longest(Part::Whole);
-        let sized = Want { size_bytes: whole, copies: 1, ..want.clone() };
-        match want.class == SpaceClass::Log || self.is_used_up_for(&sized) {
+    /// The longest block that would find a place now, were nothing held back.
+    pub(crate) fn longest_bytes(&self, class: SpaceClass, config: &Config) -> u64 {
+        let want = Want { class, copies: 1, uses_slop: true, ..Want::default() };
+        let whole = self.longest_bytes_in(&want, Part::Whole);
+        let longest = Want { size_bytes: whole, ..want };
+        match class == SpaceClass::Log || self.is_used_up_for(&longest, config) {
             true => whole,
-            false => longest(Part::Open),
+            false => self.longest_bytes_in(&longest, Part::Open),
         }
     }
 
-    pub(crate) fn no_space(&self, want: &Want) -> NoSpace {
+    fn longest_bytes_in(&self, want: &Want, part: Part) -> u64 {
+        let vdevs = self.classes(want).flat_map(|class| self.of(class));
+        vdevs.map(|vdev| vdev.longest_bytes_in(part)).max().unwrap_or(0)
+    }
+
+    /// What there is where a block found no place.
+    pub(crate) fn no_space(&self, want: &Want, config: &Config) -> NoSpace {
         let free = |class| free_bytes_in(self.of(class), Part::Whole);
+        let part = match want.class == SpaceClass::Log || self.is_used_up_for(want, config) {
+            true => Part::Whole,
+            false => Part::Open,
+        };
         NoSpace {
             size_bytes: want.size_bytes,
             copies: want.copies,
             free_bytes: self.classes(want).map(free).fold(0, u64::saturating_add),
-            largest_bytes: self.longest_bytes(want),
+            largest_bytes: self.longest_bytes_in(want, part),
         }
     }
 }

@@ -200,10 +200,17 @@ impl Model {
         order.iter().copied().filter(|&class| self.of(&[class]).next().is_some()).collect()
     }
 
+    /// What is held back from a block: the slop of ordinary space, here always of a small
+    /// pool, and the reserve of what is set apart.
     fn kept_bytes(&self, class: SpaceClass, want: &Want) -> u64 {
         let size: u64 = self.of(&[class]).map(|v| v.bytes_where(|_| true)).sum();
-        let keeps = want.leaves_reserve && class != SpaceClass::Normal;
-        if keeps { size * self.config.special_reserve_percent / 100 } else { 0 }
+        match (class, self.config.slop_divisor) {
+            (SpaceClass::Normal, 0) => 0,
+            (SpaceClass::Normal, _) if want.uses_slop => 0,
+            (SpaceClass::Normal, divisor) => (size / divisor).max(size / 8).min(size / 2),
+            _ if want.leaves_reserve => size * self.config.special_reserve_percent / 100,
+            _ => 0,
+        }
     }
 
     fn may_take(&self, class: SpaceClass, part: Part, want: &Want) -> bool {
@@ -239,7 +246,12 @@ impl Model {
     fn is_used_up_for(&self, want: &Want) -> bool {
         let classes = self.classes(want);
         let smallest = self.of(&classes).map(|v| 1 << v.ashift).min().unwrap_or(0);
-        let open: u64 = self.of(&classes).map(|v| v.free_bytes(Part::Open)).sum();
+        let open = |&class: &SpaceClass| {
+            let free: u64 = self.of(&[class]).map(|v| v.free_bytes(Part::Open)).sum();
+            let left = self.free_bytes(&[class]).saturating_sub(self.kept_bytes(class, want));
+            free.min(left)
+        };
+        let open: u64 = classes.iter().map(open).sum();
         want.size_bytes <= smallest || open < want.all_bytes()
     }
 
@@ -263,28 +275,28 @@ impl Model {
         self.of(&[class]).filter(|v| v.longest(Part::Open) >= v.units_for(bytes)).count()
     }
 
-    /// The largest block that would find a place, were nothing held back.
-    fn largest_bytes(&self, want: &Want) -> u64 {
-        let sized = |size_bytes| Want {
-            size_bytes,
-            copies: 1,
-            class: want.class,
-            // Without the reserve, but not the shorter way.
-            leaves_reserve: want.leaves_reserve,
-            ..Want::default()
-        };
+    /// The largest ordinary block that would find a place.
+    fn largest_bytes(&self) -> u64 {
         let runs = |v: &ModelVdev| -> Vec<u64> {
-            let lens = [Part::Open, Part::OfLogs, Part::Whole].map(|part| v.free_runs(part));
+            let lens = [Part::Open, Part::Whole].map(|part| v.free_runs(part));
             lens.iter().flatten().map(|&len| (len as u64) << v.ashift).collect()
         };
-        let mut lens: Vec<u64> = self.of(&self.classes(want)).flat_map(runs).collect();
+        let fits = |&size_bytes: &u64| {
+            let want = Want { size_bytes, copies: 1, uses_slop: true, ..Want::default() };
+            self.first_step(&want).is_some()
+        };
+        let mut lens: Vec<u64> = self.of(&[SpaceClass::Normal]).flat_map(runs).collect();
         lens.sort_unstable_by(|a, b| b.cmp(a));
         lens.dedup();
-        let config = Config { special_reserve_percent: 0, ..self.config };
-        let vdevs = self.vdevs.iter().map(|v| ModelVdev { units: v.units.clone(), ..*v }).collect();
-        let unreserved = Model { vdevs, config, ended: self.ended };
-        let fits = |&bytes: &u64| unreserved.first_step(&sized(bytes)).is_some();
         lens.into_iter().find(fits).unwrap_or(0)
+    }
+
+    /// The longest extent where a block may stand that found no place.
+    fn longest_bytes(&self, want: &Want) -> u64 {
+        let is_whole = want.class == SpaceClass::Log || self.is_used_up_for(want);
+        let part = if is_whole { Part::Whole } else { Part::Open };
+        let longest = |v: &ModelVdev| (v.longest(part) as u64) << v.ashift;
+        self.of(&self.classes(want)).map(longest).max().unwrap_or(0)
     }
 
     fn free_bytes(&self, classes: &[SpaceClass]) -> u64 {
@@ -311,7 +323,7 @@ enum Op {
         txg: u64,
         prefer: Option<u32>,
         affinity: u32,
-        of: (SpaceClass, bool),
+        of: (SpaceClass, bool, bool),
     },
     FreeLive {
         nth: usize,
@@ -353,9 +365,9 @@ fn words() -> impl Strategy<Value = [u64; 2]> {
     prop_oneof![8 => near, 1 => gang, 1 => absurd, 1 => any::<[u64; 2]>()]
 }
 
-/// A class, and whether the block leaves a reserve.
-fn of() -> impl Strategy<Value = (SpaceClass, bool)> {
-    (class(), any::<bool>())
+/// A class, whether the block leaves a reserve, and whether it may take what is held back.
+fn of() -> impl Strategy<Value = (SpaceClass, bool, bool)> {
+    (class(), any::<bool>(), any::<bool>())
 }
 
 fn class() -> impl Strategy<Value = SpaceClass> {
@@ -469,6 +481,7 @@ fn run(config: Config, shapes: &[(u32, usize, SpaceClass)], ops: &[Op]) {
                     affinity,
                     class: of.0,
                     leaves_reserve: of.1,
+                    uses_slop: of.2,
                     ..Want::default()
                 };
                 let possible =
@@ -486,7 +499,7 @@ fn run(config: Config, shapes: &[(u32, usize, SpaceClass)], ops: &[Op]) {
                         assert!(!possible, "{no}");
                         assert_eq!((no.size_bytes, no.copies), (bytes, copies));
                         assert_eq!(no.free_bytes, model.free_bytes(&model.classes(&want)));
-                        assert_eq!(no.largest_bytes, model.largest_bytes(&want));
+                        assert_eq!(no.largest_bytes, model.longest_bytes(&want));
                     }
                 }
             }
@@ -537,8 +550,7 @@ fn run(config: Config, shapes: &[(u32, usize, SpaceClass)], ops: &[Op]) {
         assert_eq!(space.free_bytes(), all_free, "after {op:?}");
         assert_eq!(space.deferred_bytes(), deferred, "after {op:?}");
         assert_eq!(space.allocated_bytes(), space.size_bytes() - all_free);
-        let largest = model.largest_bytes(&Want::default());
-        assert_eq!(space.largest_bytes(), largest, "after {op:?}");
+        assert_eq!(space.largest_bytes(), model.largest_bytes(), "after {op:?}");
         for class in SpaceClass::ALL {
             let free_of_logs: u64 = model.of(&[class]).map(|v| v.free_bytes(Part::OfLogs)).sum();
             let seen = space.class_space(class);
@@ -597,9 +609,10 @@ proptest! {
         region_bytes_min in region_bytes_min(),
         log_regions_min in log_regions_min(),
         special_reserve_percent in prop_oneof![Just(0_u64), Just(25), Just(100)],
+        slop_divisor in prop_oneof![Just(0_u64), Just(32), Just(3)],
         ops in proptest::collection::vec(op(), 1..200),
     ) {
-        let config = Config { defer_txgs, shards, region_bytes_min, log_regions_min, special_reserve_percent, ..Config::default() };
+        let config = Config { defer_txgs, shards, region_bytes_min, log_regions_min, special_reserve_percent, slop_divisor, ..Config::default() };
         run(config, &shapes, &ops);
     }
 
