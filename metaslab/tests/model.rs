@@ -482,7 +482,6 @@ fn run(config: Config, shapes: &[(u32, usize, SpaceClass)], ops: &[Op]) {
                     class: of.0,
                     leaves_reserve: of.1,
                     uses_slop: of.2,
-                    ..Want::default()
                 };
                 let possible =
                     bytes > 0 && (1..=3).contains(&copies) && model.first_step(&want).is_some();

@@ -200,15 +200,17 @@ fn op() -> impl Strategy<Value = Op> {
 fn pieces(marks: &mut [bool; MARKS], free: bool, extents: &[(usize, usize)]) -> Vec<Extent> {
     let mut pieces = Vec::new();
     for &(at, len) in extents {
-        let mut run = 0;
-        for mark in at..=(at + len).min(MARKS) {
-            if mark < (at + len).min(MARKS) && marks[mark] == free {
-                marks[mark] = !free;
-                run += 1;
-            } else if run > 0 {
-                pieces.push(Extent::new((mark - run) as u64 * MARK, run as u64 * MARK));
-                run = 0;
+        let mut grows = false;
+        for (number, mark) in marks.iter_mut().enumerate().skip(at).take(len) {
+            match pieces.last_mut() {
+                _ if *mark != free => {
+                    grows = false;
+                    continue;
+                }
+                Some(Extent { size_units, .. }) if grows => *size_units += MARK,
+                _ => pieces.push(Extent::new(number as u64 * MARK, MARK)),
             }
+            (*mark, grows) = (!free, true);
         }
     }
     pieces
