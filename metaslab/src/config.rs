@@ -27,8 +27,9 @@ pub struct Config {
     /// free space (spec 3.8: 512 KiB).
     pub aliquot_bytes: u64,
     /// Bytes that clients may have reserved at a time, in equal parts for all
-    /// shards; the last reservation of each may overshoot once. Background writes have an
-    /// eighth of it beside that. `None`: four aliquots for each vdev (spec 3.7, in bytes).
+    /// vdevs and shards; those of one class share. The last reservation may overshoot once.
+    /// Background writes have an eighth of it beside that. `None`: four aliquots for each
+    /// vdev (spec 3.7, in bytes).
     pub reserve_bytes_max: Option<u64>,
     /// Allocators that do not get in each other's way: each takes from regions of its
     /// own, and the [affinity](zio_core::Want::affinity) of a wish says which one it is for.
@@ -37,10 +38,23 @@ pub struct Config {
     /// Least size of a region, a piece of a vdev with a lock of its own; a
     /// vdev has 64 of them at most. A block larger than a region is possible and slow.
     pub region_bytes_min: u64,
+    /// Of a vdev with at least so many regions the last one is set apart for the blocks of logs, so
+    /// that one of those can be had however full and fragmented the rest is. Other blocks get it
+    /// only when nothing else is left for them. With the default, 16, it is a 17th to a 64th of
+    /// the vdev. 0 sets nothing apart.
+    pub log_regions_min: usize,
+    /// Share of the space set apart for a class that [contents leave](zio_core::Want::leaves_reserve)
+    /// to metadata. 25 as in OpenZFS 2.
+    pub special_reserve_percent: u64,
+    /// Remember what each transaction group changes until that is
+    /// [taken](crate::Metaslabs::take_changes), to be told to a [space map](crate::spacemap). Who asks
+    /// for it must take it.
+    pub keeps_changes: bool,
     /// 1/this of the pool, in bounds, is held back from all who do not say that they
     /// [may take it](zio_core::Want::uses_slop): for writes that make space, as deletion is in a
     /// copy-on-write pool. 32 in ZFS (spec 9). 0, the default, holds nothing back: here a free
-    /// takes no space.
+    /// takes no space. The pool is its ordinary space: neither what is set apart for a class counts,
+    /// nor does a log's region care.
     pub slop_divisor: u64,
 }
 
@@ -58,6 +72,9 @@ impl Default for Config {
             reserve_bytes_max: None,
             shards: None,
             region_bytes_min: 64 << 20,
+            log_regions_min: 16,
+            special_reserve_percent: 25,
+            keeps_changes: false,
             slop_divisor: 0,
         }
     }
@@ -78,6 +95,9 @@ pub struct ExtentsConfig {
     pub best_fit_longest_units: u64,
     /// Best fit instead of first fit while less than this share of the device is free.
     pub best_fit_free_percent: u64,
+    /// Remember what each transaction group changes until that is
+    /// [taken](crate::Extents::take_changes), to be told to a [space map](crate::spacemap).
+    pub keeps_changes: bool,
     /// Free extents a first fit looks at before it falls back to best fit.
     /// Bounds every search (pain 18); 64 neighbours stand in about six tree nodes.
     pub looks_max: usize,
@@ -94,6 +114,7 @@ impl ExtentsConfig {
                 None => 0,
             },
             best_fit_free_percent: 4,
+            keeps_changes: false,
             looks_max: 64,
         }
     }

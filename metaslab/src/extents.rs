@@ -3,11 +3,13 @@
 
 use zio_core::Txg;
 
+use crate::changes::{Changes, Journal};
 use crate::config::ExtentsConfig;
 use crate::epochs::Epochs;
 use crate::extent::{Extent, ExtentError};
 use crate::free_space::FreeSpace;
 use crate::runs::Run;
+use crate::spacemap::{Change, SpaceMap};
 use crate::windows::windows_between;
 
 /// Is the deferral of the transaction group that ends kept, or skipped
@@ -62,6 +64,8 @@ pub struct Extents {
     allocating: Epochs,
     /// By the group that freed.
     deferred: Epochs,
+    /// What no space map was told of yet, if one is to be.
+    journal: Option<Journal>,
     /// Where the last search ended, by the power of two that divides the size.
     cursors: [u64; u64::BITS as usize],
     ended: Txg,
@@ -84,9 +88,44 @@ impl Extents {
             free,
             allocating: Epochs::default(),
             deferred: Epochs::default(),
+            journal: config.keeps_changes.then(Journal::default),
             cursors: [0; u64::BITS as usize],
             ended: 0,
             ripe: 0,
+        }
+    }
+
+    /// The device of a map: what is not allocated there is free, whenever it was freed. That is safe
+    /// against another crash, for the group that the map is of is on disk; but blocks that it freed,
+    /// which a return to the groups before it would need, are not held back any more.
+    pub fn load(map: &SpaceMap, config: ExtentsConfig) -> Self {
+        let mut space = Self::new(map.device_units(), config);
+        for extent in map.allocated() {
+            let marked = space.mark(extent);
+            debug_assert_eq!(marked, Ok(()), "extents of a map do not overlap");
+        }
+        space
+    }
+
+    /// Marks units as allocated that always were.
+    pub(crate) fn mark(&mut self, extent: Extent) -> Result<(), ExtentError> {
+        let (whole, part) = self.claimable(extent)?;
+        self.free.cut(whole, part);
+        Ok(())
+    }
+
+    /// Takes out what the transaction groups up to `txg` have changed since it was last asked, oldest
+    /// first: to be told to a space map before they end. Calls that come late for
+    /// one of them count when they come. Nothing unless told to
+    /// [keep changes](ExtentsConfig::keeps_changes).
+    pub fn take_changes(&mut self, txg: Txg) -> Vec<Changes> {
+        self.journal.as_mut().map_or_else(Vec::new, |journal| journal.take_to(txg))
+    }
+
+    fn record(&mut self, change: Change, run: Run, txg: Txg) {
+        let txg = self.open(txg);
+        if let Some(journal) = &mut self.journal {
+            journal.record(change, run, txg);
         }
     }
 
@@ -169,9 +208,12 @@ impl Extents {
     /// the extent leaks rather than being used twice.
     pub fn free(&mut self, extent: Extent, txg: Txg) -> Result<(), ExtentError> {
         if self.config.defer_txgs == 0 {
-            return self.retract(extent);
+            let run = self.put_back(extent)?;
+            self.record(Change::Free, run, txg);
+            return Ok(());
         }
         let run = self.allocated(extent)?;
+        self.record(Change::Free, run, txg);
         self.allocating.subtract(run);
         let txg = self.open(txg);
         // Cannot meet itself: no unit of it is deferred.
@@ -182,12 +224,22 @@ impl Extents {
     /// Takes back an allocation that nobody was told of, so that its group
     /// does not matter: it may have ended meanwhile.
     pub(crate) fn retract(&mut self, extent: Extent) -> Result<(), ExtentError> {
+        let run = self.put_back(extent)?;
+        let open = self.open(0);
+        if let Some(journal) = &mut self.journal {
+            journal.retract(run, open);
+        }
+        Ok(())
+    }
+
+    /// Makes allocated units free at once.
+    fn put_back(&mut self, extent: Extent) -> Result<Run, ExtentError> {
         let run = self.run_of(extent, ExtentError::NotAllocated { extent })?;
         if self.deferred.overlaps(run) || !self.free.insert(run) {
             return Err(ExtentError::NotAllocated { extent });
         }
         self.allocating.subtract(run);
-        Ok(())
+        Ok(run)
     }
 
     /// Takes back an allocation of this same `txg`; its units are free at
@@ -202,6 +254,7 @@ impl Extents {
         if self.config.defer_txgs == 0 {
             return self.free(extent, txg);
         }
+        self.record(Change::Free, run, txg);
         self.allocating.take_from(self.open(txg), run);
         self.release(run);
         Ok(())
@@ -217,14 +270,15 @@ impl Extents {
         known.then_some(run).ok_or(ExtentError::NotAllocated { extent })
     }
 
-    /// Marks units as allocated, as found in a log after a crash (spec 8.1). They
+    /// Marks units as allocated in `txg`, as found in a log after a crash (spec 8.1). They
     /// cannot be taken back by [`unallocate`](Self::unallocate): something is written there.
     ///
     /// # Errors
     /// What [`check_claim`](Self::check_claim) says. Then nothing is changed.
-    pub fn claim(&mut self, extent: Extent) -> Result<(), ExtentError> {
+    pub fn claim(&mut self, extent: Extent, txg: Txg) -> Result<(), ExtentError> {
         let (whole, part) = self.claimable(extent)?;
         self.free.cut(whole, part);
+        self.record(Change::Allocate, part, txg);
         Ok(())
     }
 
@@ -327,6 +381,7 @@ impl Extents {
     fn take(&mut self, whole: Run, part: Run, txg: Txg) {
         self.free.cut(whole, part);
         self.cursors[part.len().trailing_zeros() as usize] = part.end;
+        self.record(Change::Allocate, part, txg);
         if self.config.defer_txgs > 0 {
             let txg = self.open(txg);
             self.allocating.of(txg).insert(part);

@@ -35,6 +35,7 @@
 //!   that blocks written together stand together) and by size (lists per power of two with a
 //!   bit mask of those in use, for best fit under pressure). A search looks at a fixed number
 //!   of extents at most, then asks the lists: O(log n) however full the device is.
+//! * [`spacemap`] is how the state gets to disk and back: as a log of changes, in ZFS's format.
 //! * [`Metaslabs`] divides each device into regions, each with a core and a lock of its own, and
 //!   implements [`zio_core::Allocator`]: shards that each allocate from regions of their own; a
 //!   rotor that gives each vdev 512 KiB in turn, more to emptier ones, and passes over those that
@@ -56,6 +57,34 @@
 //! of them said last. A block that no region has room for is looked for over the borders, with all
 //! regions of the vdev locked. Before the answer is no, all is looked at once more with
 //! everybody else kept out: nothing that somebody held for a moment is missed.
+//!
+//! # Classes
+//!
+//! A vdev is for ordinary blocks or set apart for a [class](zio_core::SpaceClass): logs, metadata
+//! with small blocks, the dedup table. What finds no room on the vdevs of its class goes to others, never the
+//! other way round, so that a full class is no error and space set apart is no promise to anybody else:
+//!
+//! ```text
+//!   log ──────┐
+//!             ├─▶ special ──▶ normal        ▶ if there is no room, or no such vdev
+//!   dedup ────┘
+//! ```
+//!
+//! Turns, fair shares, reservations, fragmentation and the end of deferral when nearly full go by class;
+//! [slop](Config::slop_divisor) is held back of ordinary space alone. Contents that ask for a class
+//! [leave](zio_core::Want::leaves_reserve) a quarter of it to metadata.
+//!
+//! Without a vdev for them logs have the last region of each vdev that has
+//! [enough of them](Config::log_regions_min):
+//!
+//! ```text
+//!           open to all                          for logs
+//!   vdev 0  [ ## #|#  ##|### ##|# # ##|## # #  | . . . . ]
+//! ```
+//!
+//! A log block is never divided, and somebody waits for it: it finds room there however full of pieces the
+//! rest is. Other blocks are refused while pieces would do, for they can be divided; what cannot be, and
+//! what all the pieces together would not make, gets the region after all.
 //!
 //! # Fair shares
 //!
@@ -97,8 +126,8 @@
 //!   named: the nearly full pool ([`Config::skip_deferral_divisor`], still safe against a crash)
 //!   and [`Config::defer_txgs`] 0 (not safe).
 //! * Some copies of a block without the others.
-//! * "No space" while the copies would fit: the last round takes any extents that do not overlap,
-//!   in any region or over a border.
+//! * "No space" while the copies would fit where they may stand: the last round takes any extents that do
+//!   not overlap, in any region or over a border, on vdevs of any class they fall back to.
 //! * A panic from an address or a size, however absurd.
 //! * A lock held across a call to the outside, or for longer than a few tree steps.
 //! * A reservation that leaks or ends twice: it is a value, and ends when dropped.
@@ -106,7 +135,7 @@
 //! # What it does not know
 //!
 //! What is in a block, what a gang is (it splits nothing; it knows only that a gang DVA
-//! occupies one unit itself), whether a device is healthy, how its state gets to disk, who may take
+//! occupies one unit itself), whether a device is healthy, where a space map is stored, who may take
 //! the [space held back](Config::slop_divisor).
 //!
 //! # Sources
@@ -118,6 +147,7 @@
 #![forbid(unsafe_code)]
 
 mod borders;
+mod changes;
 mod config;
 mod drain;
 mod epochs;
@@ -125,17 +155,21 @@ mod extent;
 mod extents;
 mod free_space;
 mod metaslabs;
+mod placing;
 mod region;
 mod rotor;
 mod runs;
 mod shard;
 mod sizes;
 mod slop;
+pub mod spacemap;
 mod turns;
 mod vdev_space;
+mod vdevs;
 mod windows;
 
+pub use changes::Changes;
 pub use config::{Config, ExtentsConfig};
 pub use extent::{Extent, ExtentError};
 pub use extents::{Deferral, Extents};
-pub use metaslabs::{AddVdevError, Metaslabs};
+pub use metaslabs::{AddVdevError, ClassSpace, LoadVdevError, Metaslabs};

@@ -47,6 +47,11 @@ impl Region {
         }
     }
 
+    /// Its first unit.
+    pub(crate) const fn start(&self) -> u64 {
+        self.units.start
+    }
+
     pub(crate) fn free_units(&self) -> u64 {
         self.seen.free_units.load(Ordering::Relaxed)
     }
@@ -92,8 +97,8 @@ impl Region {
 
     /// The part of these units that lies here, as the core counts.
     fn own(&self, units: Run) -> Option<Run> {
-        let (start, end) = (units.start.max(self.units.start), units.end.min(self.units.end));
-        (start < end).then(|| Run { start: start - self.units.start, end: end - self.units.start })
+        let Run { start, end } = units.meet(self.units)?;
+        Some(Run { start: start - self.units.start, end: end - self.units.start })
     }
 
     /// The part of an extent that lies here, as the core counts. Nothing of

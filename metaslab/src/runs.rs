@@ -18,6 +18,12 @@ impl Run {
     pub(crate) const fn contains(self, part: Self) -> bool {
         self.start <= part.start && part.end <= self.end
     }
+
+    /// The units of both.
+    pub(crate) fn meet(self, other: Self) -> Option<Self> {
+        let (start, end) = (self.start.max(other.start), self.end.min(other.end));
+        (start < end).then_some(Self { start, end })
+    }
 }
 
 /// The runs that an insertion grew together with.
@@ -125,6 +131,24 @@ impl Runs {
             let Some(whole) = next.filter(|next| next.start < run.end) else { return };
             let part = Run { start: whole.start.max(run.start), end: whole.end.min(run.end) };
             self.cut(whole, part);
+        }
+    }
+
+    /// Takes out whatever units of `run` are in the set, and tells those that are not.
+    pub(crate) fn carve(&mut self, run: Run, mut missing: impl FnMut(Run)) {
+        let mut start = run.start;
+        loop {
+            let next = self.after(start).next();
+            let Some(whole) = next.filter(|next| next.start < run.end) else { break };
+            let part = Run { start: whole.start.max(start), end: whole.end.min(run.end) };
+            if start < part.start {
+                missing(Run { start, end: part.start });
+            }
+            self.cut(whole, part);
+            start = part.end;
+        }
+        if start < run.end {
+            missing(Run { start, end: run.end });
         }
     }
 

@@ -1,12 +1,14 @@
 //! One device: its regions, and the way between DVAs and units.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smallvec::SmallVec;
-use zio_core::{Dva, SpaceError, Txg, VdevId};
+use zio_core::{Dva, SpaceClass, SpaceError, Txg, VdevId, Want};
 
 use crate::borders::runs_at_borders;
+use crate::changes::Changes;
 use crate::config::{Config, ExtentsConfig};
 use crate::drain::Drain;
 use crate::extent::{Extent, ExtentError};
@@ -14,6 +16,7 @@ use crate::extents::{Deferral, Extents, permille};
 use crate::free_space::place_within;
 use crate::region::{Locked, Region};
 use crate::runs::Run;
+use crate::spacemap::SpaceMap;
 use crate::windows::windows_between;
 
 /// Copies of one block on one vdev are kept 1/8 of it apart (spec 3.8).
@@ -25,6 +28,27 @@ const RELEASE_MAX: usize = 64;
 /// Regions of one vdev: a bit each in a word. ZFS has about 200.
 const REGIONS_MAX: u64 = 64;
 
+/// Which of a vdev's regions an extent may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but the one that is set apart for logs.
+    Open,
+    /// That one. Not every vdev has it.
+    OfLogs,
+    /// Any.
+    Whole,
+}
+
+/// What a vdev is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) id: VdevId,
+    pub(crate) class: SpaceClass,
+    /// Not 0.
+    pub(crate) size_units: u64,
+    pub(crate) ashift: u32,
+}
+
 /// A vdev's space, in regions with a lock each, held for one operation of the core at a time.
 ///
 /// Each shard allocates from a region of its own, its *active* one, and turns to another
@@ -32,8 +56,11 @@ const REGIONS_MAX: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct VdevSpace {
     id: VdevId,
+    class: SpaceClass,
     ashift: u32,
     size_units: u64,
+    /// The units open to all; behind them comes the region of the logs, if there is one.
+    open_units: u64,
     /// Units of every region but the last, as a power of two.
     region_shift: u32,
     regions: Box<[Region]>,
@@ -45,17 +72,13 @@ pub(crate) struct VdevSpace {
 }
 
 impl VdevSpace {
-    /// `size_units` is not 0.
-    pub(crate) fn new(
-        id: VdevId,
-        size_units: u64,
-        ashift: u32,
-        shards: usize,
-        config: &Config,
-        drain: Arc<Drain>,
-    ) -> Self {
-        let core =
-            ExtentsConfig { defer_txgs: config.defer_txgs, ..ExtentsConfig::for_ashift(ashift) };
+    pub(crate) fn new(shape: Shape, shards: usize, config: &Config, drain: Arc<Drain>) -> Self {
+        let Shape { id, class, size_units, ashift } = shape;
+        let core = ExtentsConfig {
+            defer_txgs: config.defer_txgs,
+            keeps_changes: config.keeps_changes,
+            ..ExtentsConfig::for_ashift(ashift)
+        };
         let region_units = size_units
             .div_ceil(REGIONS_MAX)
             .max(config.region_bytes_min >> ashift)
@@ -68,11 +91,15 @@ impl VdevSpace {
             Region::new(Run { start: number << region_shift, end }, core)
         };
         let regions: Box<[Region]> = (0..count).map(region).collect();
-        let first = |shard: usize| AtomicUsize::new(shard % regions.len());
+        let for_logs = sets_apart_for_logs(class, regions.len(), config.log_regions_min);
+        let open = regions.len() - usize::from(for_logs);
+        let first = |shard: usize| AtomicUsize::new(shard % open);
         Self {
             id,
+            class,
             ashift,
             size_units,
+            open_units: if for_logs { (open as u64) << region_shift } else { size_units },
             region_shift,
             active: (0..shards).map(first).collect(),
             regions,
@@ -85,8 +112,21 @@ impl VdevSpace {
         self.id
     }
 
+    pub(crate) const fn class(&self) -> SpaceClass {
+        self.class
+    }
+
+    /// Smallest extent.
+    pub(crate) const fn unit_bytes(&self) -> u64 {
+        1 << self.ashift
+    }
+
     pub(crate) const fn drain(&self) -> &Arc<Drain> {
         &self.drain
+    }
+
+    pub(crate) const fn size_units(&self) -> u64 {
+        self.size_units
     }
 
     pub(crate) const fn size_bytes(&self) -> u64 {
@@ -94,7 +134,11 @@ impl VdevSpace {
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {
-        self.regions.iter().map(Region::free_units).sum::<u64>() << self.ashift
+        self.free_bytes_in(Part::Whole)
+    }
+
+    pub(crate) fn free_bytes_in(&self, part: Part) -> u64 {
+        self.regions_in(part).iter().map(Region::free_units).sum::<u64>() << self.ashift
     }
 
     pub(crate) fn deferred_bytes(&self) -> u64 {
@@ -102,42 +146,66 @@ impl VdevSpace {
     }
 
     /// The longest extent that one DVA can name.
-    pub(crate) fn longest_bytes(&self) -> u64 {
-        let within = self.regions.iter().map(Region::longest_units).max();
-        let across = self.runs_at_borders().map(Run::len).max();
+    pub(crate) fn longest_bytes_in(&self, part: Part) -> u64 {
+        let units = self.units_in(part);
+        let within = self.regions_in(part).iter().map(Region::longest_units).max();
+        let across = self.runs_at_borders().filter_map(|run| run.meet(units)).map(Run::len).max();
         let units_max = Dva::ASIZE_BYTES_MAX >> self.ashift;
         within.max(across).unwrap_or(0).min(units_max) << self.ashift
     }
 
+    /// Of the part that is open to all.
     pub(crate) fn fragmentation_permille(&self, block_bytes: u64) -> u32 {
-        let k = self.units_of(block_bytes).checked_next_power_of_two();
-        let k = k.map_or(u64::BITS, u64::ilog2);
-        let below = self.sum(|extents| extents.free_units_below(k));
-        permille(below, self.sum(Extents::free_units))
+        let (below, free) = self.free_units_below(block_bytes);
+        permille(below, free)
     }
 
-    /// An extent for `size_bytes`, rounded up to whole units.
-    pub(crate) fn allocate(&self, size_bytes: u64, txg: Txg, shard: usize) -> Option<Dva> {
-        let units = self.units_of_one(size_bytes)?;
-        self.allocate_in_shard(units, txg, shard)
-            .or_else(|| self.allocate_across(&[self.all()], units, txg))
+    /// The same as bytes: of extents that are too short, and of all.
+    pub(crate) fn free_bytes_below(&self, block_bytes: u64) -> (u64, u64) {
+        let (below, free) = self.free_units_below(block_bytes);
+        (below << self.ashift, free << self.ashift)
+    }
+
+    fn free_units_below(&self, block_bytes: u64) -> (u64, u64) {
+        let k = self.units_of(block_bytes).checked_next_power_of_two();
+        let k = k.map_or(u64::BITS, u64::ilog2);
+        let mut sum = (0, 0);
+        for region in self.regions_in(Part::Open) {
+            let extents = region.lock();
+            sum = (sum.0 + extents.free_units_below(k), sum.1 + extents.free_units());
+        }
+        sum
+    }
+
+    /// An extent for `want`, rounded up to whole units.
+    pub(crate) fn allocate(&self, want: &Want, part: Part, shard: usize) -> Option<Dva> {
+        let units = self.units_of_one(want.size_bytes)?;
+        self.allocate_in_shard(units, want.txg, part, shard)
+            .or_else(|| self.allocate_across(&[self.units_in(part)], units, want.txg))
             .map(|offset| self.dva(offset, units))
     }
 
     /// The same from the front of a free extent, also where that began in another region.
-    pub(crate) fn allocate_packed(&self, size_bytes: u64, txg: Txg, shard: usize) -> Option<Dva> {
-        let units = self.units_of_one(size_bytes)?;
-        self.allocate_across(&[self.all()], units, txg)
-            .or_else(|| self.allocate_in_shard(units, txg, shard))
+    pub(crate) fn allocate_packed(&self, want: &Want, part: Part, shard: usize) -> Option<Dva> {
+        let units = self.units_of_one(want.size_bytes)?;
+        self.allocate_across(&[self.units_in(part)], units, want.txg)
+            .or_else(|| self.allocate_in_shard(units, want.txg, part, shard))
             .map(|offset| self.dva(offset, units))
     }
 
     /// The same an eighth of the vdev away from each of the other copies here.
-    pub(crate) fn allocate_apart(&self, size_bytes: u64, txg: Txg, others: &[Dva]) -> Option<Dva> {
-        let units = self.units_of_one(size_bytes)?;
+    pub(crate) fn allocate_apart(&self, want: &Want, part: Part, others: &[Dva]) -> Option<Dva> {
+        let (units, txg) = (self.units_of_one(want.size_bytes)?, want.txg);
         let others: SmallVec<[Extent; 3]> = others.iter().map(|&dva| self.extent_of(dva)).collect();
         let gap_units = self.size_units.div_ceil(1 << APART_SHIFT);
-        let windows = windows_between(self.size_units, &others, gap_units);
+        let mut windows = windows_between(self.size_units, &others, gap_units);
+        windows.retain(|window| match window.meet(self.units_in(part)) {
+            Some(met) => {
+                *window = met;
+                true
+            }
+            None => false,
+        });
         let within = windows.iter().find_map(|&window| self.allocate_within(window, units, txg));
         within
             .or_else(|| self.allocate_across(&windows, units, txg))
@@ -147,7 +215,10 @@ impl VdevSpace {
     /// From the shard's active region, else from the best of the others. That becomes the
     /// active one when the old one is used up: while only large blocks do not fit there, small
     /// ones had better stay.
-    fn allocate_in_shard(&self, units: u64, txg: Txg, shard: usize) -> Option<u64> {
+    fn allocate_in_shard(&self, units: u64, txg: Txg, part: Part, shard: usize) -> Option<u64> {
+        if part == Part::OfLogs {
+            return self.regions_in(part).iter().find_map(|region| region.allocate(units, txg));
+        }
         let active = &self.active[shard];
         let at = active.load(Ordering::Relaxed);
         if let Some(offset) = self.regions[at].allocate(units, txg) {
@@ -164,10 +235,13 @@ impl VdevSpace {
             // It had room when it was last seen.
             tried |= 1 << next;
         }
-        None
+        match part {
+            Part::Whole => self.allocate_in_shard(units, txg, Part::OfLogs, shard),
+            Part::Open | Part::OfLogs => None,
+        }
     }
 
-    /// Of the regions that seem to have room and are not in `tried` one that no other shard is
+    /// Of the open regions that seem to have room and are not in `tried` one that no other shard is
     /// at; of those the one with the longest extents, then the most free space, then the first.
     fn best_region(&self, units: u64, tried: u64, shard: usize) -> Option<usize> {
         let taken = self.active.iter().enumerate().filter(|(other, _)| *other != shard);
@@ -178,7 +252,7 @@ impl VdevSpace {
             let is_taken = taken & (1 << number) != 0;
             fits.then(|| (!is_taken, longest.ilog2(), region.free_units(), usize::MAX - number))
         };
-        let best = self.regions.iter().enumerate().filter_map(weight).max()?;
+        let best = self.regions_in(Part::Open).iter().enumerate().filter_map(weight).max()?;
         Some(usize::MAX - best.3)
     }
 
@@ -189,7 +263,9 @@ impl VdevSpace {
 
     /// An extent over a border, which no region has alone.
     fn allocate_across(&self, windows: &[Run], units: u64, txg: Txg) -> Option<u64> {
-        if !self.runs_at_borders().any(|run| run.len() >= units) {
+        let has_room =
+            |run: Run| windows.iter().any(|&window| place_within(run, window, units).is_some());
+        if !self.runs_at_borders().any(has_room) {
             return None;
         }
         let mut locked: SmallVec<[Locked<'_>; 1]> = self.regions.iter().map(Region::lock).collect();
@@ -234,16 +310,39 @@ impl VdevSpace {
         debug_assert_eq!(retracted, Ok(()));
     }
 
-    pub(crate) fn claim(&self, dva: Dva) -> Result<(), SpaceError> {
+    pub(crate) fn claim(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotFree { dva })?;
-        self.change(extent, Extents::check_claim, Extents::claim)
-            .map_err(|error| space_error(dva, error))
+        let claim = |extents: &mut Extents, part| extents.claim(part, txg);
+        self.change(extent, Extents::check_claim, claim).map_err(|error| space_error(dva, error))
     }
 
     pub(crate) fn check_claim(&self, dva: Dva) -> Result<(), SpaceError> {
         let extent = self.checked(dva, SpaceError::NotFree { dva })?;
         self.change(extent, Extents::check_claim, |extents, part| extents.check_claim(part))
             .map_err(|error| space_error(dva, error))
+    }
+
+    /// Marks as allocated what a map says is, on a vdev that is all free.
+    pub(crate) fn load(&self, map: &SpaceMap) {
+        for extent in map.allocated() {
+            let marked = self.change(extent, Extents::check_claim, Extents::mark);
+            debug_assert_eq!(marked, Ok(()), "extents of a map do not overlap");
+        }
+    }
+
+    /// What the transaction groups up to `txg` have changed, oldest first.
+    pub(crate) fn take_changes(&self, txg: Txg) -> Vec<Changes> {
+        let mut all: BTreeMap<Txg, Changes> = BTreeMap::new();
+        for region in &self.regions {
+            let of_region = region.lock().take_changes(txg);
+            for changes in of_region {
+                let txg = changes.txg;
+                let of_txg =
+                    all.entry(txg).or_insert_with(|| Changes { txg, ..Changes::default() });
+                of_txg.extend(&changes, region.start());
+            }
+        }
+        all.into_values().collect()
     }
 
     /// Ends a transaction group. The locks are let go between small portions.
@@ -289,8 +388,24 @@ impl VdevSpace {
         self.regions.iter().map(|region| of(&region.lock())).sum()
     }
 
-    const fn all(&self) -> Run {
-        Run { start: 0, end: self.size_units }
+    fn regions_in(&self, part: Part) -> &[Region] {
+        let open = match self.open_units == self.size_units {
+            true => self.regions.len(),
+            false => self.regions.len() - 1,
+        };
+        match part {
+            Part::Open => &self.regions[..open],
+            Part::OfLogs => &self.regions[open..],
+            Part::Whole => &self.regions,
+        }
+    }
+
+    const fn units_in(&self, part: Part) -> Run {
+        match part {
+            Part::Open => Run { start: 0, end: self.open_units },
+            Part::OfLogs => Run { start: self.open_units, end: self.size_units },
+            Part::Whole => Run { start: 0, end: self.size_units },
+        }
     }
 
     const fn dva(&self, offset_units: u64, units: u64) -> Dva {
@@ -331,6 +446,13 @@ impl VdevSpace {
     fn extent_of(&self, dva: Dva) -> Extent {
         Extent::new(dva.offset_bytes() >> self.ashift, self.own_bytes(dva) >> self.ashift)
     }
+}
+
+/// Is a region of such a vdev set apart for logs? Where there are few it would be too much.
+fn sets_apart_for_logs(class: SpaceClass, regions: usize, regions_min: usize) -> bool {
+    matches!(class, SpaceClass::Normal | SpaceClass::Special)
+        && regions_min > 0
+        && regions >= regions_min.max(2)
 }
 
 fn space_error(dva: Dva, error: ExtentError) -> SpaceError {

@@ -11,7 +11,7 @@ fn space(size_units: u64) -> Extents {
 /// Allocates everything, then frees the given extents.
 fn only_free(size_units: u64, free: &[(u64, u64)]) -> Extents {
     let mut space = space(size_units);
-    space.claim(Extent::new(0, size_units)).unwrap();
+    space.claim(Extent::new(0, size_units), 1).unwrap();
     for &(offset, size) in free {
         space.free(Extent::new(offset, size), 1).unwrap();
     }
@@ -96,19 +96,19 @@ fn frees_grow_together_in_any_order() {
 #[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let mut space = Extents::new(100, ExtentsConfig::for_ashift(12));
-    space.claim(Extent::new(40, 20)).unwrap();
+    space.claim(Extent::new(40, 20), 1).unwrap();
     let device_units = 100;
     let outside = [(99, 2), (100, 1), (0, u64::MAX), (u64::MAX, 1), (u64::MAX, u64::MAX), (101, 0)];
     for extent in outside.map(|(offset, size)| Extent::new(offset, size)) {
         let error = Err(ExtentError::Outside { extent, device_units });
-        assert_eq!(space.claim(extent), error);
+        assert_eq!(space.claim(extent, 1), error);
         assert_eq!(space.check_claim(extent), error);
         assert_eq!(space.free(extent, 1), error);
         assert_eq!(space.unallocate(extent, 1), error);
         assert!(!space.is_free(extent) && !space.is_allocated(extent));
     }
     for extent in [(0, 100), (39, 2), (59, 2), (45, 5), (50, 0)].map(|(o, s)| Extent::new(o, s)) {
-        assert_eq!(space.claim(extent), Err(ExtentError::NotFree { extent }));
+        assert_eq!(space.claim(extent, 1), Err(ExtentError::NotFree { extent }));
     }
     for extent in [(0, 100), (39, 2), (59, 2), (0, 1), (50, 0)].map(|(o, s)| Extent::new(o, s)) {
         assert_eq!(space.free(extent, 1), Err(ExtentError::NotAllocated { extent }));
@@ -122,7 +122,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     // Freed once, it is neither free nor allocated.
     space.free(extent, 1).unwrap();
     assert_eq!(space.free(extent, 2), Err(ExtentError::NotAllocated { extent }));
-    assert_eq!(space.claim(extent), Err(ExtentError::NotFree { extent }));
+    assert_eq!(space.claim(extent, 1), Err(ExtentError::NotFree { extent }));
     assert!(!space.is_free(extent) && !space.is_allocated(extent));
     assert_eq!(space.deferred_units(), 20);
 }
@@ -157,7 +157,7 @@ fn an_extent_freed_in_t_returns_at_the_end_of_t_plus_two() {
 #[test]
 fn a_skipped_deferral_returns_what_ended_and_no_more() {
     let mut space = Extents::new(100, ExtentsConfig::for_ashift(12));
-    space.claim(Extent::new(0, 100)).unwrap();
+    space.claim(Extent::new(0, 100), 1).unwrap();
     space.free(Extent::new(0, 10), 7).unwrap();
     space.free(Extent::new(20, 5), 8).unwrap();
     space.free(Extent::new(40, 1), 9).unwrap();
@@ -190,7 +190,7 @@ fn the_end_of_time_neither_panics_nor_releases() {
 #[test]
 fn release_in_portions() {
     let mut space = Extents::new(100, ExtentsConfig::for_ashift(12));
-    space.claim(Extent::new(0, 100)).unwrap();
+    space.claim(Extent::new(0, 100), 1).unwrap();
     for i in 0..5 {
         space.free(Extent::new(i * 10, 1), 1).unwrap();
     }
@@ -232,7 +232,7 @@ fn apart_looks_behind_the_others_first_and_keeps_the_gap() {
     assert_eq!(holed.allocate_apart(20, 1, &[Extent::new(0, 10)], 100), Some(900));
     // With nothing behind, it looks in front.
     let last = Extent::new(790, 10);
-    space.claim(last).unwrap();
+    space.claim(last, 1).unwrap();
     assert_eq!(space.allocate_apart(600, 1, &[last], 100), None, "230..690 is all there is");
     assert_eq!(space.allocate_apart(460, 1, &[last], 100), Some(230));
     assert_eq!(space.allocate_apart(1, 1, &[Extent::new(400, 1)], u64::MAX), None);

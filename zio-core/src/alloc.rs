@@ -12,14 +12,44 @@ use crate::types::{Txg, VdevId};
 /// The DVAs of one block, at most three.
 pub type Dvas = SmallVec<[Dva; 3]>;
 
-/// Which space is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What a vdev is for, and which space a block asks for.
+///
+/// A class that has no vdev, or none with room, is no reason to refuse a block: each falls back
+/// in its [order](Self::order).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SpaceClass {
     /// Blocks of the pool.
     #[default]
     Normal,
     /// Blocks of a log chain.
     Log,
+    /// Metadata, and small blocks: what is read often and is little in all.
+    Special,
+    /// The dedup table, and blocks found by it.
+    Dedup,
+}
+
+impl SpaceClass {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Normal, Self::Log, Self::Special, Self::Dedup];
+
+    /// Whose vdevs a block of this class may stand on, the dearest first (spec 3.8).
+    ///
+    /// ```
+    /// use zio_core::SpaceClass::{Dedup, Log, Normal, Special};
+    ///
+    /// assert_eq!(Log.order(), [Log, Special, Normal]);
+    /// assert_eq!(Dedup.order(), [Dedup, Special, Normal]);
+    /// assert_eq!(Normal.order(), [Normal]); // what is set apart stays apart
+    /// ```
+    pub const fn order(self) -> &'static [Self] {
+        match self {
+            Self::Normal => &[Self::Normal],
+            Self::Log => &[Self::Log, Self::Special, Self::Normal],
+            Self::Special => &[Self::Special, Self::Normal],
+            Self::Dedup => &[Self::Dedup, Self::Special, Self::Normal],
+        }
+    }
 }
 
 /// A wish for space.
@@ -33,12 +63,31 @@ pub struct Want {
     pub txg: Txg,
     /// Class of space.
     pub class: SpaceClass,
+    /// Contents that may do with ordinary space as well: they leave a reserve of the vdevs set
+    /// apart for their class to those who do not say so, and fall back to
+    /// [`SpaceClass::Normal`] at once.
+    pub leaves_reserve: bool,
     /// Blocks with equal affinity like to stand together (allocator shard). A hint.
     pub affinity: u32,
     /// Vdevs to prefer (gang members stay with their leader). A hint.
     pub prefer: Option<VdevId>,
     /// May take what is held back for the work that makes space: see [`Allocator::admit`].
     pub uses_slop: bool,
+}
+
+impl Want {
+    /// Bytes of payload of all copies.
+    pub fn all_bytes(&self) -> u64 {
+        self.size_bytes.saturating_mul(self.copies.into())
+    }
+
+    /// Whose vdevs the block may stand on, the dearest first.
+    pub const fn classes(&self) -> &'static [SpaceClass] {
+        match self.class {
+            SpaceClass::Dedup if self.leaves_reserve => &[SpaceClass::Dedup, SpaceClass::Normal],
+            class => class.order(),
+        }
+    }
 }
 
 /// Whose reservations are counted together. Each has a limit of its own, so
@@ -62,9 +111,9 @@ pub struct NoSpace {
     pub size_bytes: u64,
     /// Copies asked for.
     pub copies: u8,
-    /// Bytes free in all vdevs.
+    /// Bytes free where the block may stand.
     pub free_bytes: u64,
-    /// Largest free extent.
+    /// Largest free extent there.
     pub largest_bytes: u64,
 }
 
@@ -137,6 +186,12 @@ pub trait Allocator: Send + Sync + fmt::Debug {
         self.reserve(bytes)
     }
 
+    /// The same for what is wanted, so that those who wait for the devices of one class do not
+    /// hold those of another up. Unless told otherwise all are one.
+    fn reserve_for(&self, share: Share, want: &Want) -> Option<Slots> {
+        self.reserve_from(share, want.affinity, want.all_bytes())
+    }
+
     /// Shards that allocations and reservations are divided into, at least
     /// one; an affinity belongs to the shard of its remainder.
     fn shards(&self) -> usize {
@@ -159,11 +214,17 @@ pub trait Allocator: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Largest extent that [`Allocator::allocate`] could hand out now.
+    /// Largest extent that [`Allocator::allocate`] could hand out now, of [`SpaceClass::Normal`].
     fn largest_bytes(&self) -> u64;
 
-    /// Bytes not allocated and not deferred.
+    /// Bytes not allocated and not deferred, whatever they are for.
     fn free_bytes(&self) -> u64;
+
+    /// Bytes that a block like this may have, in as many pieces as it takes. With space
+    /// that is for others left out; unless told otherwise there is none.
+    fn free_bytes_for(&self, _want: &Want) -> u64 {
+        self.free_bytes()
+    }
 
     /// Bytes allocated, deferred frees included.
     fn allocated_bytes(&self) -> u64;

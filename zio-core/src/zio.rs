@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::alloc::Slots;
+use crate::alloc::{Slots, SpaceClass};
 use crate::bp::{BlockPointer, ByteOrder, COMPRESSION_OFF};
 use crate::control::{Control, Entered};
 use crate::engine::Engine;
@@ -74,6 +74,12 @@ pub struct WriteProps {
     pub sync_pass: u32,
     /// May take the space that is held back for what makes space.
     pub uses_slop: bool,
+    /// Class of space; `None`: by what the block is.
+    pub class: Option<SpaceClass>,
+    /// Of such a class, leaves a reserve to others: see [`Want::leaves_reserve`](crate::Want::leaves_reserve).
+    pub leaves_reserve: bool,
+    /// Contents that take up to this, as they are stored, are small: they go with the metadata.
+    pub small_block_bytes_max: u32,
     /// Byte order of the block's content.
     pub order: ByteOrder,
 }
@@ -95,6 +101,9 @@ impl Default for WriteProps {
             nop_write: true,
             sync_pass: 1,
             uses_slop: false,
+            class: None,
+            leaves_reserve: false,
+            small_block_bytes_max: 0,
             order: ByteOrder::NATIVE,
         }
     }

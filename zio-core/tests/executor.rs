@@ -315,6 +315,9 @@ fn a_recycled_zio_is_as_good_as_new() {
         nop_write: false,
         sync_pass: 2,
         uses_slop: true,
+        class: Some(zio_core::SpaceClass::Log),
+        leaves_reserve: true,
+        small_block_bytes_max: 4096,
         order: ByteOrder::Big,
     };
     used.bp = BlockPointer::hole(4096, 1, 1, 1);

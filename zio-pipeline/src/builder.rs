@@ -11,8 +11,8 @@ use taskq::{Service, Taskq};
 use vdev_disk::{Disk, DiskTask, OpenError, OpenOptions, Ring, RingError};
 use vdev_queue::Class;
 use zio_core::{
-    Allocator, BufferPool, Engine, Parts, Reactor, TaskQueue, Txg, Vdev, VdevId, Wait, WriteProps,
-    ZioBox,
+    Allocator, BufferPool, Engine, Parts, Reactor, SpaceClass, TaskQueue, Txg, Vdev, VdevId, Wait,
+    WriteProps, ZioBox,
 };
 
 use crate::clock::Clock;
@@ -71,6 +71,9 @@ pub enum BuildError {
     /// The ring could not be set up, for another reason than being refused.
     #[error("setting up io_uring")]
     Ring(#[from] RingError),
+    /// All devices are for blocks of other classes.
+    #[error("a pipeline needs at least one device for ordinary blocks")]
+    NoNormalDevice,
     /// Nothing is left for blocks beside the label areas.
     #[error("{vdev:?} has {size_bytes} bytes; labels alone take {labels_bytes}")]
     TooSmall {
@@ -123,6 +126,12 @@ pub(crate) struct Threads {
 /// What does the I/O of files where there is no ring.
 type FilePool = Arc<Taskq<DiskTask>>;
 
+/// The leaves of a vdev, and what it is for.
+struct VdevSource {
+    leaves: SmallVec<[Source; 1]>,
+    class: SpaceClass,
+}
+
 /// The leaves of each vdev, in order.
 struct Opened {
     vdevs: Vec<SmallVec<[Arc<dyn Vdev>; 1]>>,
@@ -140,8 +149,9 @@ impl Drop for Threads {
 
 /// Collects what a pipeline is made of. See [`Pipeline::builder`].
 pub struct Builder {
-    /// The leaves of each vdev.
-    sources: Vec<SmallVec<[Source; 1]>>,
+    sources: Vec<VdevSource>,
+    /// What vdevs added from now on are for.
+    class: SpaceClass,
     ashift: Option<u32>,
     salt: Salt,
     txg: Txg,
@@ -169,6 +179,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             sources: Vec::new(),
+            class: SpaceClass::Normal,
             ashift: None,
             salt: Salt([0; 32]),
             txg: 1,
@@ -218,15 +229,57 @@ impl Builder {
         self.alone(Source::Vdev(vdev))
     }
 
-    fn alone(mut self, source: Source) -> Self {
-        self.sources.push(smallvec![source]);
+    fn alone(self, source: Source) -> Self {
+        self.add(smallvec![source])
+    }
+
+    fn add(mut self, leaves: SmallVec<[Source; 1]>) -> Self {
+        self.sources.push(VdevSource { leaves, class: self.class });
         self
     }
 
     /// Adds a mirror: one vdev of several leaves that hold the same.
     #[must_use]
-    pub fn mirror(mut self, mirror: Mirror) -> Self {
-        self.sources.push(mirror.leaves);
+    pub fn mirror(self, mirror: Mirror) -> Self {
+        self.add(mirror.leaves)
+    }
+
+    /// Vdevs added from here on are for the blocks of this class, as on the command line of `zpool
+    /// create`: `disk special disk log disk`. Those added before any such word are for
+    /// [`SpaceClass::Normal`], and there must be one.
+    ///
+    /// What is for a class goes elsewhere only when its vdevs have no room, by the class's
+    /// [order](SpaceClass::order); and but for ordinary vdevs, none takes what is not for it.
+    ///
+    /// ```no_run
+    /// use zio_pipeline::{Mirror, Pipeline, SpaceClass};
+    ///
+    /// let flash = Mirror::new().file("/dev/nvme0n1").file("/dev/nvme1n1");
+    /// let pipeline = Pipeline::builder()
+    ///     .file("/dev/sda")
+    ///     .file("/dev/sdb")
+    ///     .for_class(SpaceClass::Special)
+    ///     .mirror(flash)
+    ///     .for_class(SpaceClass::Log)
+    ///     .file("/dev/pmem0")
+    ///     .small_blocks(4096)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// An [allocator of the caller's](Self::allocator) knows by itself what its vdevs are for.
+    #[must_use]
+    pub fn for_class(mut self, class: SpaceClass) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// Contents that take so many bytes at most, as they are stored, go to the
+    /// [special](SpaceClass::Special) vdevs with the metadata, while three quarters of
+    /// those are not used up. The default 0 lets none.
+    #[must_use]
+    pub fn small_blocks(mut self, bytes_max: u32) -> Self {
+        self.defaults.small_block_bytes_max = bytes_max;
         self
     }
 
@@ -434,6 +487,10 @@ impl Builder {
         if vdevs.is_empty() {
             return Err(BuildError::NoDevice);
         }
+        let is_normal = |source: &VdevSource| source.class == SpaceClass::Normal;
+        if self.allocator.is_none() && !self.sources.iter().any(is_normal) {
+            return Err(BuildError::NoNormalDevice);
+        }
         let buffers = BufferPool::new();
         let events = Arc::new(Events::new(self.clock.clone(), self.listener.take()));
         let tops = (vdevs.iter().enumerate())
@@ -526,15 +583,15 @@ impl Builder {
             ..metaslab::Config::default()
         };
         let space = Metaslabs::with_clock(config, move || clock.now_ns());
-        for vdev in vdevs {
-            space.add_vdev(vdev.id(), vdev.data_bytes(), vdev.ashift())?;
+        for (vdev, source) in vdevs.iter().zip(&self.sources) {
+            space.add_vdev_for(source.class, vdev.id(), vdev.data_bytes(), vdev.ashift())?;
         }
         Ok(space)
     }
 
     /// Opens the files, all on one ring, or on the threads of one pool where there is none.
     fn open(&self) -> Result<Opened, BuildError> {
-        let sources = || self.sources.iter().flatten();
+        let sources = || self.sources.iter().flat_map(|vdev| &vdev.leaves);
         let files = sources().filter(|s| matches!(s, Source::File { .. })).count();
         let ring = match (files, self.threads) {
             (0, _) | (_, true) => None,
@@ -561,7 +618,7 @@ impl Builder {
             Ok(Arc::new(Disk::open(path, &options)?))
         };
         let vdevs = (self.sources.iter())
-            .map(|leaves| leaves.iter().map(open).collect::<Result<SmallVec<_>, _>>())
+            .map(|vdev| vdev.leaves.iter().map(open).collect::<Result<SmallVec<_>, _>>())
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Opened { vdevs, pool })
     }

@@ -92,6 +92,14 @@
 //! Light work stays on the thread that brings it; what costs more than a change of
 //! threads (large blocks, slow compression) goes to the task queues.
 //!
+//! # Where blocks go
+//!
+//! To all devices in turn, each by its free space; unless some are [for a class](Builder::for_class) of
+//! blocks. Then metadata and [small blocks](Builder::small_blocks), the blocks of logs, and those found by
+//! dedup have devices of their own, and others when those are full: a full class is no error. What is set
+//! apart is not among the [free bytes](Pipeline::free_bytes) of ordinary blocks. Without a device for them,
+//! logs have a piece of each large one that ordinary blocks do not touch while anything else is left.
+//!
 //! # When data is durable
 //!
 //! * A write that is done is on the device, perhaps in its cache. What was
@@ -203,6 +211,7 @@ mod read;
 mod replace;
 mod shared;
 mod source;
+mod space_class;
 mod stage_stats;
 mod stages;
 mod stats;
@@ -241,7 +250,7 @@ pub use vdev_queue::{Class, ClassStats, Histogram, Latencies, Load, PerClass, Tr
 pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
     BlockPointer, Bookmark, Buffer, Completions, Control, Data, EngineCounts, Error, ErrorKind,
-    Finished, Priority, Stages, Trace, TracedZio, Txg, VdevId,
+    Finished, Priority, SpaceClass, Stages, Trace, TracedZio, Txg, VdevId,
 };
 
 /// The examples of the README compile.

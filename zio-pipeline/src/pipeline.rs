@@ -8,7 +8,7 @@ use zio_core::bp::{BadPointer, RawPointer};
 use zio_core::segment::BLOCK_BYTES_MAX;
 use zio_core::{
     BlockPointer, Buffer, Completions, Context, Data, Dva, Engine, Error, ErrorKind, Flags,
-    Priority, Request, Stages, Trace, Txg, VdevId, WriteProps, ZioBox, ZioType,
+    Priority, Request, SpaceClass, Stages, Trace, Txg, VdevId, WriteProps, ZioBox, ZioType,
 };
 
 use crate::builder::{Builder, Threads};
@@ -277,9 +277,10 @@ impl Pipeline {
 
     // -- Looking at it. --
 
-    /// Bytes that can be allocated now.
+    /// Bytes that can be allocated now for ordinary blocks. What is set apart for others is not
+    /// among them: see [`free_bytes_of`](Self::free_bytes_of).
     pub fn free_bytes(&self) -> u64 {
-        self.shared.allocator.free_bytes()
+        self.free_bytes_of(SpaceClass::Normal)
     }
 
     /// Bytes allocated, freed ones that are still kept back included.

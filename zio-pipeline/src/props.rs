@@ -3,7 +3,7 @@
 use checksum::{Algorithm, Flags as ChecksumFlags};
 use transform::Compression;
 use zio_core::bp::{PoolShape, SECTOR_BYTES};
-use zio_core::{BlockPointer, Error, ErrorKind, Txg, VdevId, WriteProps};
+use zio_core::{BlockPointer, Error, ErrorKind, SpaceClass, Txg, VdevId, WriteProps};
 
 use crate::crypt;
 use crate::pending::Pending;
@@ -190,7 +190,7 @@ impl Write {
     }
 
     /// Writes it as metadata is by default: at this level of its object, with lz4, not
-    /// shared, in one copy more than it would have (three at the most, two encrypted), and
+    /// shared, on the [special](SpaceClass::Special) vdevs if there are any, in one copy more than it would have (three at the most, two encrypted), and
     /// with fletcher4 where its checksum is not one for metadata. What is asked for after this
     /// has precedence.
     pub fn metadata(self, level: u8) -> Self {
@@ -198,6 +198,7 @@ impl Write {
             let props = &mut zio.props;
             set_compression(props, Compression::Lz4);
             props.dedup = false;
+            (props.class, props.leaves_reserve) = (Some(SpaceClass::Special), false);
             props.copies = (props.copies + 1).min(if props.encrypt { 2 } else { 3 });
             let good_enough = Algorithm::from_id(props.checksum)
                 .is_ok_and(|algorithm| algorithm.flags().contains(ChecksumFlags::METADATA));

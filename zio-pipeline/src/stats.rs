@@ -106,7 +106,7 @@ pub struct ThrottleStats {
 /// Space of all vdevs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpaceStats {
-    /// Bytes that can be allocated; now.
+    /// Bytes that can be allocated for ordinary blocks; now.
     pub free_bytes: u64,
     /// Bytes allocated, freed ones that are still kept back included; now.
     pub allocated_bytes: u64,

@@ -10,6 +10,7 @@ use zio_core::{
 
 use super::gang;
 use crate::shared::Shared;
+use crate::space_class::Asked;
 
 pub(crate) fn space_error(error: SpaceError) -> Error {
     let kind = match error {
@@ -50,10 +51,13 @@ pub(crate) fn affinity(bookmark: &Bookmark) -> u32 {
 
 /// What a write asks the allocator for.
 pub(crate) fn want(zio: &Zio) -> Want {
+    let Asked { class, leaves_reserve } = Asked::by(zio);
     Want {
         size_bytes: zio.size_bytes as u64,
         copies: zio.props.copies,
         txg: zio.txg,
+        class,
+        leaves_reserve,
         affinity: affinity(&zio.bookmark),
         uses_slop: zio.props.uses_slop,
         ..Want::default()

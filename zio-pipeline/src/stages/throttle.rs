@@ -5,18 +5,18 @@
 //! belong together are let in together. The reservation is a value the zio
 //! carries; dropping it, wherever that happens, lets the next one in.
 //!
-//! A *lane* is what waits for one account of reservations: a shard of the allocator, and in it
-//! clients apart from background work. Who waits in one lane holds nobody up in another.
+//! A *lane* is what waits for one account of reservations: a shard of the allocator, in it a class of
+//! space, and clients apart from background work. Who waits in one lane holds nobody up in another.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use zio_core::task::Place;
 use zio_core::{
     Allocator, Bookmark, ChildType, Engine, Error, ErrorKind, Next, Priority, QueueKind, Released,
-    Share, Slots, Stage, Stages, Zio, ZioBox,
+    Share, Slots, SpaceClass, Stage, Stages, Zio, ZioBox,
 };
 
 use super::space;
@@ -24,7 +24,11 @@ use crate::shared::Shared;
 use crate::stats::ThrottleStats;
 
 #[derive(Default)]
-struct Lane(Mutex<Waiting>);
+struct Lane {
+    waiting: Mutex<Waiting>,
+    /// How many wait, for those who look at all lanes and find most of them empty.
+    len: AtomicUsize,
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -32,6 +36,9 @@ struct Waiting {
     zios: BTreeMap<(Bookmark, u64), ZioBox>,
     arrivals: u64,
 }
+
+/// Lanes of one shard.
+const LANES: usize = 2 * SpaceClass::ALL.len();
 
 /// Bytes that a write wants to have under way.
 fn wanted_bytes(zio: &Zio) -> u64 {
@@ -41,7 +48,7 @@ fn wanted_bytes(zio: &Zio) -> u64 {
 /// Who may allocate, and who has to wait.
 pub(crate) struct Throttle {
     allocator: Arc<dyn Allocator>,
-    /// Two for each shard: clients, background.
+    /// For each shard, and in it each class: clients, background.
     lanes: Box<[Lane]>,
     /// The lane that is looked at first, so that none is for ever the last.
     turn: AtomicUsize,
@@ -62,7 +69,7 @@ fn share_of(zio: &Zio) -> Share {
 
 impl Throttle {
     pub(crate) fn new(allocator: Arc<dyn Allocator>) -> Arc<Self> {
-        let lanes = allocator.shards().max(1) * 2;
+        let lanes = allocator.shards().max(1) * LANES;
         Arc::new_cyclic(|this| Self {
             allocator,
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
@@ -72,13 +79,14 @@ impl Throttle {
     }
 
     fn lane_of(&self, zio: &Zio) -> &Lane {
-        let shard = space::affinity(&zio.bookmark) as usize % (self.lanes.len() / 2);
-        &self.lanes[2 * shard + usize::from(share_of(zio) == Share::Background)]
+        let want = space::want(zio);
+        let shard = want.affinity as usize % (self.lanes.len() / LANES);
+        let lane = 2 * want.class as usize + usize::from(share_of(zio) == Share::Background);
+        &self.lanes[LANES * shard + lane]
     }
 
     fn reserve(&self, zio: &Zio) -> Option<Slots> {
-        let affinity = space::affinity(&zio.bookmark);
-        let mut slots = self.allocator.reserve_from(share_of(zio), affinity, wanted_bytes(zio))?;
+        let mut slots = self.allocator.reserve_for(share_of(zio), &space::want(zio))?;
         if let Some(this) = self.this.upgrade() {
             slots.on_release(this);
         }
@@ -88,7 +96,8 @@ impl Throttle {
     /// Lets the zio in, or parks it. Who is let in may be another zio that
     /// waits longer or stands before it.
     fn admit(&self, mut zio: ZioBox) -> Next {
-        let mut waiting = self.lane_of(&zio).0.lock();
+        let lane = self.lane_of(&zio);
+        let mut waiting = lane.waiting.lock();
         if waiting.zios.is_empty()
             && let Some(slots) = self.reserve(&zio)
         {
@@ -98,15 +107,18 @@ impl Throttle {
         waiting.arrivals += 1;
         let key = (zio.bookmark, waiting.arrivals);
         waiting.zios.insert(key, zio);
-        // A reservation may have ended since it was refused.
-        self.first_in(&mut waiting)
+        lane.len.store(waiting.zios.len(), Ordering::Relaxed);
+        // A reservation may have ended since it was refused. Whoever ended it sees that somebody
+        // waits, or is seen here: the other fence is in `released`.
+        fence(Ordering::SeqCst);
+        self.first_in(lane, &mut waiting)
     }
 
     /// Who waits now, and how many have had to.
     pub(crate) fn stats(&self) -> ThrottleStats {
         let mut all = ThrottleStats::default();
         for lane in &self.lanes {
-            let waiting = lane.0.lock();
+            let waiting = lane.waiting.lock();
             all.waiting += waiting.zios.len();
             all.waiting_bytes += waiting.zios.values().map(|zio| wanted_bytes(zio)).sum::<u64>();
             all.waited_total += waiting.arrivals;
@@ -114,10 +126,11 @@ impl Throttle {
         all
     }
 
-    fn first_in(&self, waiting: &mut Waiting) -> Next {
+    fn first_in(&self, lane: &Lane, waiting: &mut Waiting) -> Next {
         let first = waiting.zios.first_entry()?;
         let slots = self.reserve(first.get())?;
         let mut zio = first.remove();
+        lane.len.store(waiting.zios.len(), Ordering::Relaxed);
         zio.slots = Some(slots);
         Some(zio)
     }
@@ -127,11 +140,12 @@ impl Released for Throttle {
     /// As many as now fit are let in, at the front of the ISSUE queue. All lanes are looked at:
     /// an allocator may count several of them together.
     fn released(&self, _bytes: u64) {
+        fence(Ordering::SeqCst);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
         let (before, from) = self.lanes.split_at(turn);
         for lane in from.iter().chain(before) {
-            loop {
-                let next = self.first_in(&mut lane.0.lock());
+            while lane.len.load(Ordering::Relaxed) > 0 {
+                let next = self.first_in(lane, &mut lane.waiting.lock());
                 match next {
                     Some(zio) => Engine::dispatch(zio, QueueKind::Issue, Place::Front),
                     None => break,

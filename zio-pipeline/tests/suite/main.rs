@@ -3,6 +3,7 @@
 mod bad_input;
 #[cfg(feature = "crypt")]
 mod big_endian;
+mod classes;
 mod commit;
 mod common;
 mod conformance;

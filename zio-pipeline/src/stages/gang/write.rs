@@ -52,8 +52,9 @@ pub(crate) fn is_under_way(zio: &Zio) -> bool {
 pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), Error> {
     let unit_bytes = 1 << shared.ashift_min();
     let size_bytes = zio.size_bytes as u64;
+    let want = space::want(zio);
     let wanted_bytes = (size_bytes + unit_bytes) * u64::from(zio.props.copies);
-    if size_bytes <= unit_bytes || shared.allocator.free_bytes() < wanted_bytes {
+    if size_bytes <= unit_bytes || shared.allocator.free_bytes_for(&want) < wanted_bytes {
         return Err(full);
     }
     let Ok(headers) = allocate_headers(shared, zio) else { return Err(full) };
@@ -63,7 +64,7 @@ pub(crate) fn begin(shared: &Shared, zio: &mut Zio, full: Error) -> Result<(), E
     let mut children: Vec<ZioBox> = Vec::with_capacity(pieces.len());
     let mut at = 0;
     for (slot, len) in pieces.into_iter().enumerate() {
-        let mut child = member(zio, slot, at..at + len as usize);
+        let mut child = member(zio, &want, slot, at..at + len as usize);
         child.attachment = Some(Box::new(HeaderCopiesMax(headers.len() as u8)));
         zio.adopt(&mut child);
         children.push(child);
@@ -108,8 +109,9 @@ fn split(size_bytes: u64, slots: u64, unit_bytes: u64) -> Vec<u64> {
     pieces
 }
 
-/// A write of one piece, uncompressed, of no type, with the checksum of the block.
-fn member(zio: &Zio, slot: usize, range: std::ops::Range<usize>) -> ZioBox {
+/// A write of one piece, uncompressed, of no type, with the checksum of the block, in the space
+/// that the block wanted.
+fn member(zio: &Zio, want: &Want, slot: usize, range: std::ops::Range<usize>) -> ZioBox {
     let mut child = zio.engine().make(ZioType::Write, zio.flags().for_gang_child(), MEMBER);
     child.slot = slot as u32;
     child.size_bytes = range.len();
@@ -120,7 +122,9 @@ fn member(zio: &Zio, slot: usize, range: std::ops::Range<usize>) -> ZioBox {
         object_type: 0,
         level: 0,
         copies: zio.props.copies,
-        uses_slop: zio.props.uses_slop,
+        uses_slop: want.uses_slop,
+        class: Some(want.class),
+        leaves_reserve: want.leaves_reserve,
         order: zio.bp.order(),
         ..WriteProps::default()
     };
