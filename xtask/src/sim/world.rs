@@ -10,7 +10,7 @@ use vdev_sim::{
 use zio_core::bp::PoolShape;
 use zio_core::{BlockPointer, Txg, Vdev, VdevId};
 use zio_pipeline::inject::Injections;
-use zio_pipeline::{DATA_START_BYTES, DatasetKeys, FailMode, Mirror, Pipeline, Suite};
+use zio_pipeline::{DATA_START_BYTES, DatasetKeys, FailMode, Mirror, Pipeline, SpaceClass, Suite};
 
 /// How honest the disks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,8 @@ pub(super) struct World {
     pub(super) honesty: Honesty,
     /// The disks of each vdev, by number: one, or the leaves of a mirror.
     vdevs: Vec<Vec<usize>>,
+    /// What each vdev is for.
+    classes: Vec<SpaceClass>,
     suite: Suite,
     large_gang_headers: bool,
     ashift: Option<u32>,
@@ -82,11 +84,18 @@ impl World {
                 _ => vdevs.push(vec![disk]),
             }
         }
+        let classes = (0..vdevs.len())
+            .map(|vdev| match vdev > 0 && rng.chance(300) {
+                true => SpaceClass::ALL[rng.index(SpaceClass::ALL.len())],
+                false => SpaceClass::Normal,
+            })
+            .collect();
         Self {
             machine,
             disks,
             honesty,
             vdevs,
+            classes,
             suite: Suite::ALL[rng.index(Suite::ALL.len())],
             large_gang_headers: rng.coin(),
             ashift,
@@ -198,7 +207,8 @@ impl World {
             builder = builder.inject(faults);
         }
         let disk = |number: &usize| Arc::clone(&self.disks[*number]) as Arc<dyn Vdev>;
-        for vdev in &self.vdevs {
+        for (vdev, class) in self.vdevs.iter().zip(&self.classes) {
+            builder = builder.for_class(*class);
             builder = match vdev.as_slice() {
                 [one] => builder.vdev(disk(one)),
                 leaves => builder.mirror(leaves.iter().map(disk).fold(Mirror::new(), Mirror::vdev)),
@@ -222,6 +232,9 @@ impl World {
         };
         if rng.chance(250) {
             builder = builder.always_dispatch();
+        }
+        if rng.coin() {
+            builder = builder.small_blocks(512 << rng.below(8));
         }
         self.space = Space::Unknown;
         // The mean allocator has one unit for all vdevs.
@@ -276,10 +289,13 @@ impl World {
         let space = Metaslabs::new(metaslab::Config {
             defer_txgs: 0,
             reserve_bytes_max: Some(512 << rng.below(9)),
+            region_bytes_min: (512 << 10) << rng.below(6),
+            log_regions_min: if rng.coin() { 2 } else { 16 },
             ..metaslab::Config::default()
         });
         for (id, data_bytes, ashift) in self.spaces() {
-            space.add_vdev(id, data_bytes, ashift).expect("a vdev of the machine");
+            let class = self.classes[id.0 as usize];
+            space.add_vdev_for(class, id, data_bytes, ashift).expect("a vdev of the machine");
         }
         Arc::new(space)
     }
