@@ -12,6 +12,7 @@ use zio_core::{Allocator, BlockPointer, Dva, Error, ErrorKind, Txg, VdevId, Writ
 use crate::crypt::Keys;
 use crate::dedup::{Dedup, DedupConfig};
 use crate::events::Events;
+use crate::inject::Delays;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
 use crate::stages::flush::Flushes;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) suspension: Arc<Suspension>,
     pub(crate) flushes: Flushes,
     pub(crate) events: Arc<Events>,
+    /// What is held back, where faults can be injected.
+    pub(crate) delays: Option<Arc<Delays>>,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
     /// Space that was given up because a device may still write to it.
@@ -47,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) large_gang_headers: bool,
     pub(crate) fail_mode: FailMode,
     pub(crate) events: Arc<Events>,
+    pub(crate) delays: Option<Arc<Delays>>,
 }
 
 impl Shared {
@@ -61,6 +65,7 @@ impl Shared {
             suspension: Suspension::new(with.fail_mode, Arc::clone(&with.events)),
             flushes: Flushes::default(),
             events: with.events,
+            delays: with.delays,
             large_gang_headers: with.large_gang_headers,
             leaked_bytes: AtomicU64::new(0),
             txg: AtomicU64::new(with.txg.max(1)),
@@ -108,6 +113,11 @@ impl Shared {
             .leaves()
             .get(leaf as usize)
             .ok_or_else(|| Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}")))
+    }
+
+    /// Ends all injected delays. Returns how many there were.
+    pub(crate) fn end_delays(&self) -> usize {
+        self.delays.as_ref().map_or(0, |delays| delays.end(|_| true))
     }
 
     /// Leaks an extent that a device may still write to, by an I/O that was given up.

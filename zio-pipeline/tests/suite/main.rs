@@ -14,6 +14,8 @@ mod dedup;
 mod dedup_repair;
 mod dedup_table;
 mod dedup_verify;
+mod delays;
+mod device_faults;
 mod events;
 mod faults;
 mod forged;
