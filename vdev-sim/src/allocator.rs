@@ -50,8 +50,18 @@ enum Unit {
     Deferred(Txg),
 }
 
+/// A promise of allocators that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokenPromise {
+    /// Nothing is taken back: it says that it was never given out.
+    Frees,
+    /// One address too few is given out, and nothing is taken back.
+    Copies,
+}
+
 struct State {
     rng: Rng,
+    broken: Option<BrokenPromise>,
     vdevs: Vec<Vec<Unit>>,
     free_units: u64,
     contiguous_bytes_max: u64,
@@ -89,6 +99,7 @@ impl SimAllocator {
             reserved_bytes: Arc::default(),
             state: Mutex::new(State {
                 rng: Rng::stream(config.seed, 0xa110c),
+                broken: None,
                 free_units: vdevs.iter().map(|v| v.len() as u64).sum(),
                 vdevs,
                 contiguous_bytes_max: config.contiguous_bytes_max,
@@ -118,6 +129,21 @@ impl SimAllocator {
     /// Sets how many of a thousand allocations fail from now on.
     pub fn set_fail_permille(&self, permille: u32) {
         self.state.lock().fail_permille = permille;
+    }
+
+    /// Breaks a promise from now on, or keeps all of them again: what is above must say so, and
+    /// go on. Unlike everything else here this is no allocator that a caller has to bear.
+    pub fn set_broken(&self, promise: Option<BrokenPromise>) {
+        self.state.lock().broken = promise;
+    }
+
+    fn takes_back(&self, dva: Dva) -> Result<(), SpaceError> {
+        match self.state.lock().broken {
+            None => Ok(()),
+            Some(BrokenPromise::Frees | BrokenPromise::Copies) => {
+                Err(SpaceError::NotAllocated { dva })
+            }
+        }
     }
 
     /// Everything that is allocated and not freed, in order, adjacent extents
@@ -242,7 +268,7 @@ impl Allocator for SimAllocator {
             let count = (asize / self.unit_bytes) as usize;
             state.places(count, usize::from(want.copies)).map(|places| (asize, count, places))
         });
-        let Some((asize, count, places)) = places else {
+        let Some((asize, count, mut places)) = places else {
             let (free_units, run) = (state.free_units, state.largest_run());
             return Err(NoSpace {
                 size_bytes: want.size_bytes,
@@ -251,6 +277,9 @@ impl Allocator for SimAllocator {
                 largest_bytes: (run * self.unit_bytes).min(largest),
             });
         };
+        if state.broken == Some(BrokenPromise::Copies) {
+            places.pop();
+        }
         let mut dvas = Dvas::new();
         for (vdev, at) in places {
             state.vdevs[vdev][at..at + count].fill(Unit::Taken(want.txg));
@@ -261,11 +290,13 @@ impl Allocator for SimAllocator {
     }
 
     fn free(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.takes_back(dva)?;
         let taken = |unit| matches!(unit, Unit::Taken(_));
         self.change(dva, taken, Unit::Deferred(txg), SpaceError::NotAllocated { dva })
     }
 
     fn unallocate(&self, dva: Dva, txg: Txg) -> Result<(), SpaceError> {
+        self.takes_back(dva)?;
         let taken = |unit| unit == Unit::Taken(txg);
         self.change(dva, taken, Unit::Free, SpaceError::NotAllocated { dva })
     }

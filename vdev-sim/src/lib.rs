@@ -95,7 +95,7 @@ mod queue;
 mod rng;
 mod scheduler;
 
-pub use allocator::{SimAllocator, SimAllocatorConfig};
+pub use allocator::{BrokenPromise, SimAllocator, SimAllocatorConfig};
 pub use client::{Client, NoAnswer, Remains, Ticket};
 pub use disk::{
     Answer, Counters, DiskConfig, Effect, Fault, FaultId, FaultProfile, Flip, Latency, LogEntry,

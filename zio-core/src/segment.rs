@@ -120,6 +120,14 @@ impl BufferPool {
         buffer
     }
 
+    /// Buffers that somebody holds, or segments of them: taken, and not come back. Exact while nobody
+    /// takes or drops any.
+    pub fn lent(&self) -> usize {
+        // Whatever memory there is knows its home, kept or lent.
+        let kept = self.0.classes.iter().map(|class| class.lock().len()).sum();
+        Arc::weak_count(&self.0).saturating_sub(kept)
+    }
+
     /// Bytes kept for reuse.
     pub fn kept_bytes(&self) -> usize {
         let class_bytes =

@@ -212,6 +212,8 @@ pub struct Zio {
     pub control: Option<Control>,
     /// Its entry there, while it is in a device's queue.
     pub entered: Option<Entered>,
+    /// Held back for a test before the stage that it runs next, until then.
+    pub delayed_until_ns: Option<u64>,
     /// What is to be reported when the zio gets to an end.
     pub evidence: Option<Box<dyn Any + Send>>,
     /// Of a block in pieces: places that did not give their piece.
@@ -261,6 +263,7 @@ impl Zio {
             must_succeed: false,
             control: None,
             entered: None,
+            delayed_until_ns: None,
             evidence: None,
             bad_inside: 0,
             attachment: None,
@@ -331,6 +334,7 @@ impl Zio {
         self.must_succeed = false;
         self.control = None;
         self.entered = None;
+        self.delayed_until_ns = None;
         self.evidence = None;
         self.bad_inside = 0;
         self.attachment = None;

@@ -39,6 +39,29 @@ fn memory_comes_back_to_its_pool_once() {
 }
 
 #[test]
+fn the_pool_knows_what_is_lent() {
+    let pool = BufferPool::new();
+    let (small, large) = (pool.take(10), pool.take(BLOCK_BYTES_MAX + 1));
+    assert_eq!(pool.lent(), 2);
+    drop(large);
+    assert_eq!(pool.lent(), 1, "also what is not kept comes back");
+    let segment = small.freeze();
+    let part = segment.slice(1..5);
+    assert_eq!(pool.lent(), 1, "parts of a buffer are one loan");
+    drop(segment);
+    assert_eq!(pool.clone().lent(), 1, "the last part has it still");
+    drop(part);
+    assert_eq!((pool.lent(), pool.kept_bytes()), (0, BUFFER_ALIGN_BYTES));
+    let again = pool.take(10);
+    assert_eq!(pool.lent(), 1, "lent again");
+    drop(again);
+    let many: Vec<Buffer> = (0..40).map(|_| pool.take(1 << 20)).collect();
+    assert_eq!(pool.lent(), 40);
+    drop(many);
+    assert_eq!(pool.lent(), 0, "kept or let go, none is lent");
+}
+
+#[test]
 fn what_is_too_large_or_too_much_is_not_kept() {
     let pool = BufferPool::new();
     drop(pool.take(BLOCK_BYTES_MAX + 1));

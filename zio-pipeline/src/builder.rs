@@ -22,7 +22,7 @@ use crate::crypt::{DatasetKeys, Entropy};
 use crate::deadman::{self, Deadman};
 use crate::dedup::DedupConfig;
 use crate::events::{Event, Events, Listener};
-use crate::inject::Injections;
+use crate::inject::{Delays, Injections};
 use crate::leaf::{Leaf, LeafPlace, LeafSpace};
 use crate::pipeline::Pipeline;
 use crate::shared::{Settings, Shared};
@@ -455,7 +455,7 @@ impl Builder {
         self
     }
 
-    /// Puts faults into the stages, for tests.
+    /// Puts faults into the stages and before the devices, for tests.
     #[must_use]
     pub fn inject(mut self, injections: &Injections) -> Self {
         self.injections = Some(injections.clone());
@@ -493,8 +493,12 @@ impl Builder {
         }
         let buffers = BufferPool::new();
         let events = Arc::new(Events::new(self.clock.clone(), self.listener.take()));
+        let injected = (self.injections.take())
+            .map(|injections| (Delays::new(&injections, self.clock.clone()), injections));
         let tops = (vdevs.iter().enumerate())
-            .map(|(id, leaves)| self.top_vdev(VdevId(id as u32), leaves, &buffers, &events))
+            .map(|(id, leaves)| {
+                self.top_vdev(VdevId(id as u32), leaves, &buffers, &events, injected.as_ref())
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let (allocator, metaslabs) = match self.allocator {
             Some(ref given) => (Arc::clone(given), None),
@@ -518,10 +522,11 @@ impl Builder {
             frees_deferred_txgs: metaslabs.as_ref().map(|_| self.defer_txgs),
             fail_mode: self.fail_mode,
             events,
+            delays: injected.as_ref().map(|(delays, _)| Arc::clone(delays)),
         }));
         let mut stages = stages::all(&shared);
-        if let Some(injections) = &self.injections {
-            stages = stages.into_iter().map(|stage| injections.around(stage)).collect();
+        if let Some((delays, injections)) = &injected {
+            stages = stages.into_iter().map(|stage| injections.around(stage, delays)).collect();
         }
         let stage_counters =
             self.count_stages.then(|| StageCounters::around(&mut stages, &self.clock));
@@ -549,6 +554,7 @@ impl Builder {
         leaves: &[Arc<dyn Vdev>],
         buffers: &BufferPool,
         events: &Arc<Events>,
+        injected: Option<&(Arc<Delays>, Injections)>,
     ) -> Result<TopVdev, BuildError> {
         if !(1..=MIRROR_LEAVES_MAX).contains(&leaves.len()) {
             return Err(BuildError::Mirror { vdev: id, leaves: leaves.len() });
@@ -567,7 +573,10 @@ impl Builder {
             };
             let place = LeafPlace { vdev: id, leaf: (leaves.len() > 1).then_some(number as u32) };
             let space = LeafSpace { ashift, ..space };
-            let (vdev, clock) = (Arc::clone(vdev), self.clock.clone());
+            let (mut vdev, clock) = (Arc::clone(vdev), self.clock.clone());
+            if let Some((delays, injections)) = injected {
+                vdev = injections.around_device(vdev, place, delays);
+            }
             let (buffers, events) = (buffers.clone(), Arc::clone(events));
             made.push(Arc::new(Leaf::new(place, vdev, space, config, clock, buffers, events)?));
         }

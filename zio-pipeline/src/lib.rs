@@ -249,8 +249,8 @@ pub use vdev_disk::OpenOptions;
 pub use vdev_queue::{Class, ClassStats, Histogram, Latencies, Load, PerClass, Traffic};
 pub use zio_core::bp::{ByteOrder, RawPointer};
 pub use zio_core::{
-    BlockPointer, Bookmark, Buffer, Completions, Control, Data, EngineCounts, Error, ErrorKind,
-    Finished, Priority, SpaceClass, Stages, Trace, TracedZio, Txg, VdevId,
+    BlockPointer, Bookmark, Buffer, BufferPool, Completions, Control, Data, EngineCounts, Error,
+    ErrorKind, Finished, Priority, SpaceClass, Stages, Trace, TracedZio, Txg, VdevId,
 };
 
 /// The examples of the README compile.

@@ -152,6 +152,26 @@ mod tests {
         ]
     }
 
+    /// Of more places than are remembered, all that were not written since are taken for gaps.
+    #[test]
+    fn too_many_places_are_somewhere() {
+        let mut missing = Missing::default();
+        let place = |number: u64| 2 * number..2 * number + 1;
+        let count = EXTENTS_MAX as u64;
+        (0..count).for_each(|number| missing.insert(7, place(number)));
+        assert!(!missing.has(7, &place(count)) && missing.has(7, &place(count - 1)));
+        missing.insert(7, place(count));
+        assert!(missing.has(7, &place(count)) && missing.has(7, &(999_999..1_000_000)));
+        assert!(!missing.has(8, &place(count)), "another group");
+        // What is written is there; as many places of these are remembered, and no more.
+        (0..=count).for_each(|number| missing.landed(&place(number)));
+        assert!(!missing.has(7, &place(0)) && !missing.has(7, &place(count - 1)));
+        assert!(missing.has(7, &place(count)), "taken for a gap still");
+        assert!(!missing.is_empty());
+        missing.subtract(&TxgRanges::from_iter([7..=7]));
+        assert!(missing.is_empty() && !missing.has(7, &place(count)));
+    }
+
     proptest! {
         /// The model remembers each byte.
         #[test]

@@ -65,7 +65,20 @@ impl Pipeline {
         for leaf in self.shared().leaves() {
             leaf.close(&error);
         }
+        self.shared().end_delays();
         self.engine().submit();
+    }
+
+    /// Ends what [injected](crate::inject) delays hold back, before its time. Returns how much that was.
+    pub fn end_delays(&self) -> usize {
+        let ended = self.shared().end_delays();
+        self.engine().submit();
+        ended
+    }
+
+    /// I/O and requests that [injected](crate::inject) delays hold back.
+    pub fn delayed(&self) -> usize {
+        self.shared().delays.as_ref().map_or(0, |delays| delays.len())
     }
 
     /// I/O that devices have had for so long without answering.

@@ -7,8 +7,8 @@ use taskq::Service;
 use zio_core::bp::{BadPointer, RawPointer};
 use zio_core::segment::BLOCK_BYTES_MAX;
 use zio_core::{
-    BlockPointer, Buffer, Completions, Context, Data, Dva, Engine, Error, ErrorKind, Flags,
-    Priority, Request, SpaceClass, Stages, Trace, Txg, VdevId, WriteProps, ZioBox, ZioType,
+    BlockPointer, Buffer, BufferPool, Completions, Context, Data, Dva, Engine, Error, ErrorKind,
+    Flags, Priority, Request, SpaceClass, Stages, Trace, Txg, VdevId, WriteProps, ZioBox, ZioType,
 };
 
 use crate::builder::{Builder, Threads};
@@ -307,6 +307,13 @@ impl Pipeline {
         Trace::new(move || clock.now_ns())
     }
 
+    /// The memory that requests and [buffers](Self::buffer) have on loan. When all of them have ended and
+    /// nobody holds what they gave, [none of it is lent](BufferPool::lent); a clone can be asked
+    /// when the pipeline is gone.
+    pub fn memory(&self) -> &BufferPool {
+        self.engine.buffers()
+    }
+
     pub(crate) fn built_ns(&self) -> u64 {
         self.built_ns
     }
@@ -329,8 +336,11 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         self.shared.suspension.refuse();
         let (engine, threads) = (Arc::clone(&self.engine), std::mem::take(&mut self.threads));
+        let shared = Arc::clone(&self.shared);
         let close = move || {
             engine.close();
+            // Answers that nobody waits for any more.
+            shared.end_delays();
             drop(threads);
         };
         if !Context::is_executing() {

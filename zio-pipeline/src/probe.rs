@@ -57,11 +57,13 @@ pub(crate) fn begin(zio: &mut Zio, leaf: &Arc<Leaf>) {
 
 /// Goes on with the zio's probe, all of whose I/O has come home. True if more was started.
 pub(crate) fn go_on(zio: &mut Zio) -> bool {
-    if !zio.attachment.as_ref().is_some_and(|it| it.is::<Probe>()) {
-        return false;
-    }
-    let Some(Ok(mut probe)) = zio.attachment.take().map(|it| it.downcast::<Probe>()) else {
-        return false;
+    let mut probe = match zio.attachment.take().map(|it| it.downcast::<Probe>()) {
+        Some(Ok(probe)) => probe,
+        Some(Err(others)) => {
+            zio.attachment = Some(others);
+            return false;
+        }
+        None => return false,
     };
     let good = good_children(zio);
     let leaf = Arc::clone(&probe.leaf);

@@ -13,6 +13,7 @@ use crate::crypt::Keys;
 use crate::dedup::{Dedup, DedupConfig};
 use crate::events::Events;
 use crate::fan_out::Fan;
+use crate::inject::Delays;
 use crate::leaf::Leaf;
 use crate::stages::Throttle;
 use crate::stages::flush::Flushes;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     /// `None`: the allocator is not ours.
     pub(crate) frees_deferred_txgs: Option<u64>,
+    /// What is held back, where faults can be injected.
+    pub(crate) delays: Option<Arc<Delays>>,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
     /// Space that was given up because a device may still write to it.
@@ -53,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) frees_deferred_txgs: Option<u64>,
     pub(crate) fail_mode: FailMode,
     pub(crate) events: Arc<Events>,
+    pub(crate) delays: Option<Arc<Delays>>,
 }
 
 impl Shared {
@@ -69,6 +73,7 @@ impl Shared {
             flushes: Flushes::default(),
             events: with.events,
             frees_deferred_txgs: with.frees_deferred_txgs,
+            delays: with.delays,
             large_gang_headers: with.large_gang_headers,
             leaked_bytes: AtomicU64::new(0),
             txg: AtomicU64::new(with.txg.max(1)),
@@ -116,6 +121,11 @@ impl Shared {
             .leaves()
             .get(leaf as usize)
             .ok_or_else(|| Error::msg(ErrorKind::DeviceGone, format!("no leaf {leaf} of {vdev}")))
+    }
+
+    /// Ends all injected delays. Returns how many there were.
+    pub(crate) fn end_delays(&self) -> usize {
+        self.delays.as_ref().map_or(0, |delays| delays.end(|_| true))
     }
 
     /// Leaks an extent that a device may still write to, by an I/O that was given up.

@@ -3,15 +3,20 @@
 use vdev_sim::Rng;
 use zio_pipeline::{Checksum, Compression, Write, ZstdLevel};
 
+/// The largest blocks have 1 MiB, in sectors of 512 bytes.
+const SECTORS_LOG2_MAX: u64 = 11;
+
+/// Numbers below this come again and again, so that dedup has something to find.
+const FEW: u64 = 8;
+
 /// One number says length, bytes, and how the block is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content(pub(super) u64);
 
 impl Content {
-    /// A new block; one in four is one of a few that come again and again, so
-    /// that dedup has something to find.
+    /// A new block; one in four is one of [a few](FEW).
     pub(super) fn draw(rng: &mut Rng) -> Self {
-        Self(if rng.chance(250) { rng.below(8) } else { rng.next_u64() })
+        Self(if rng.chance(250) { rng.below(FEW) } else { rng.next_u64() })
     }
 
     fn rng(self) -> Rng {
@@ -20,7 +25,7 @@ impl Content {
 
     pub(super) fn bytes(self) -> Vec<u8> {
         let mut rng = self.rng();
-        let sectors_max = 1 << rng.below(9);
+        let sectors_max = 1 << rng.below(SECTORS_LOG2_MAX + 1);
         let mut bytes = vec![0; 512 * (1 + rng.index(sectors_max))];
         rng.fill(&mut bytes);
         let dull = rng.below(5) as usize;
@@ -34,12 +39,21 @@ impl Content {
     /// The same for the same number, or equal blocks would not be shared.
     pub(super) fn properties(self, write: Write) -> Write {
         let mut rng = Rng::stream(self.0, 0x70b5);
-        let write = match rng.below(4) {
+        let write = match rng.below(5) {
             0 => write.compression(Compression::Lz4),
             1 => write.compression(Compression::Zstd(ZstdLevel::DEFAULT)),
+            2 => write.compression(Compression::Lzjb),
             _ => write,
         };
-        let write = write.copies(1 + rng.below(3) as u8);
-        if self.0 < 8 || rng.coin() { write.checksum(Checksum::Blake3).dedup(true) } else { write }
+        let checksums = [Checksum::Fletcher4, Checksum::Sha256, Checksum::Blake3];
+        let write = write.checksum(checksums[rng.index(checksums.len())]);
+        let copies = 1 + rng.below(3) as u8;
+        match rng.below(4) {
+            _ if self.0 < FEW => write.checksum(Checksum::Blake3).copies(copies).dedup(true),
+            0 => write.checksum(Checksum::Blake3).copies(copies).dedup(true),
+            // Salt and IV take the third copy's place.
+            1 => write.copies(copies.min(2)).encrypt(true),
+            _ => write.copies(copies),
+        }
     }
 }

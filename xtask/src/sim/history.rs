@@ -18,7 +18,7 @@ pub(super) struct History {
     pub(super) tally: Tally,
     pub(super) faults_are_on: bool,
     pub(super) injections: Injections,
-    pub(super) faults_in_stages: Vec<usize>,
+    pub(super) injected_faults: Vec<usize>,
     /// I/O has been given up in this life.
     pub(super) gave_up: bool,
     /// Repairs have failed since the last resilver.
@@ -60,14 +60,17 @@ impl History {
     pub(super) fn new(seed: u64, tell: bool) -> Self {
         let mut rng = Rng::stream(seed, 0x7a10);
         let world = World::draw(seed, &mut rng);
+        let machine = world.machine.clone();
+        let injections =
+            Injections::with_alarm(move |delay, ring| machine.after(delay.as_nanos() as u64, ring));
         let me = Self {
             rng,
             world,
             live: Vec::new(),
             tally: Tally::default(),
             faults_are_on: false,
-            injections: Injections::new(),
-            faults_in_stages: Vec::new(),
+            injections,
+            injected_faults: Vec::new(),
             gave_up: false,
             repairs_failed: false,
             missing: Vec::new(),
@@ -114,9 +117,7 @@ impl History {
             self.check_books(&pipeline);
             self.tally.healed += pipeline.healed().copies;
             self.keep_missing(&pipeline);
-            drop(pipeline);
-            self.world.all_online();
-            self.world.machine.run_until_idle();
+            self.end(pipeline);
             // A client forgets pointers it had not made durable. Here most are
             // kept, to see that they give the right data or none; but a shared
             // block that may be gone must not be claimed, or others would share it.
@@ -127,7 +128,7 @@ impl History {
         self.read_all(&pipeline);
         self.resilver(&pipeline);
         self.free_all(&pipeline);
-        drop(pipeline);
+        self.end(pipeline);
         self.tally.steps = self.world.machine.steps();
         self.tally
     }
@@ -140,6 +141,15 @@ impl History {
             pipeline.set_missing(*vdev, *leaf, missing).expect("a leaf");
         }
         Open(Some(pipeline))
+    }
+
+    /// Once its disks have given everything back, a pipeline that is gone has left nothing behind.
+    fn end(&mut self, pipeline: Open) {
+        let memory = pipeline.memory().clone();
+        drop(pipeline);
+        self.world.all_online();
+        self.world.machine.run_until_idle();
+        assert_eq!(memory.lent(), 0, "buffers are left over");
     }
 
     fn one_group(&mut self, pipeline: &Pipeline) {

@@ -9,7 +9,7 @@
 //!
 //! What is never so, whatever the disks do: wrong data; a request that
 //! finishes twice or not at all; a live zio at close; an allocator, or a dedup table, that
-//! differs from the live pointers; a reservation that is left over; an I/O outside its device, or
+//! differs from the live pointers; a reservation, or a buffer, that is left over; an I/O outside its device, or
 //! after the end; a leaf of a mirror that lacks a block and is not known to; lost data that
 //! was durable on disks that do not lie.
 //!

@@ -47,7 +47,7 @@ tally! {
     given_up: "requests given up",
     suspended: "suspended",
     cancelled: "cancelled",
-    injected: "faults in stages",
+    injected: "injected faults and delays",
     missed: "leaves that missed a write",
     compared: "blocks compared between the leaves of a mirror",
     power_cuts: "power cuts",

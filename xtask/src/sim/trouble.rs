@@ -6,7 +6,7 @@ use std::time::Duration;
 use vdev_sim::{Effect, Fault};
 use zio_core::Stages;
 use zio_core::ZioType;
-use zio_pipeline::inject::{Action, StageFault};
+use zio_pipeline::inject::{Action, DeviceAction, DeviceFault, Fault as Injected, StageFault};
 use zio_pipeline::{Control, ErrorKind, Pipeline, Priority};
 
 use super::history::History;
@@ -120,7 +120,7 @@ impl History {
         }
     }
 
-    /// Faults for the stages of a group. Returns whether there are any.
+    /// Faults and delays for the stages and the devices of a group. Returns whether there are any.
     pub(super) fn inject(&mut self) -> bool {
         if !self.world.injected || self.rng.coin() {
             return false;
@@ -131,18 +131,28 @@ impl History {
             let kind = [ErrorKind::Io, ErrorKind::NoSpace, ErrorKind::Checksum][self.rng.index(3)];
             // Not frees: one that fails may be done all the same, and the model would not know.
             let ty = [ZioType::Read, ZioType::Write, ZioType::Ioctl][self.rng.index(3)];
-            let fault = StageFault::new(stage, Action::Fail(kind)).on(ty);
-            let fault = fault.skip(self.rng.below(12)).times(1 + self.rng.below(3));
-            self.say(|| format!("{fault:?}"));
-            let number = self.injections.add(fault);
-            self.faults_in_stages.push(number);
+            let delay = Duration::from_nanos(self.rng.below(1 << 26));
+            let action = if self.rng.coin() { Action::Fail(kind) } else { Action::Delay(delay) };
+            let (skip, times) = (self.rng.below(12), 1 + self.rng.below(3));
+            self.add_fault(StageFault::new(stage, action).on(ty).skip(skip).times(times));
+            if self.rng.coin() {
+                let slow = DeviceFault::new(DeviceAction::Delay(delay)).on(ty);
+                let (every, times) = (1 + self.rng.below(4), 1 + self.rng.below(8));
+                self.add_fault(slow.every(every).times(times));
+            }
         }
         true
     }
 
-    /// No faults in stages any more.
+    fn add_fault(&mut self, fault: impl Into<Injected>) {
+        let fault = fault.into();
+        self.say(|| format!("{fault:?}"));
+        self.injected_faults.push(self.injections.add(fault));
+    }
+
+    /// No injected faults any more.
     pub(super) fn stop_injecting(&mut self) {
-        for number in std::mem::take(&mut self.faults_in_stages) {
+        for number in std::mem::take(&mut self.injected_faults) {
             self.tally.injected += self.injections.hits(number);
         }
         self.injections.clear();

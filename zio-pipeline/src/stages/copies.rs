@@ -5,7 +5,7 @@
 //! missing on it. A leaf known to be dead is not even tried, but now and then.
 
 use smallvec::SmallVec;
-use zio_core::{Dva, Error, ErrorKind, Flags, Stages, Txg, Zio, ZioType};
+use zio_core::{Dva, Error, ErrorKind, Flags, Stages, Zio, ZioType};
 
 use crate::shared::Shared;
 use crate::stages::vdev_child;
@@ -134,19 +134,12 @@ fn doubtful(zio: &Zio, located: &Located<'_>, bad: u64) -> u64 {
         }
         let place = vdev.units(dva.offset_bytes(), zio.size_bytes);
         for (number, leaf) in vdev.leaves().iter().enumerate() {
-            if leaf.health().is_missing(birth_of(zio), &place) {
+            if leaf.health().is_missing(zio.bp.physical_birth(), &place) {
                 doubtful |= 1 << places::number(index, number);
             }
         }
     }
     doubtful
-}
-
-fn birth_of(zio: &Zio) -> Txg {
-    match zio.bp.physical_birth() {
-        0 => zio.txg,
-        birth => birth,
-    }
 }
 
 /// Each address must have a good leaf. Leaves that are not good have missed the block.
@@ -170,7 +163,7 @@ fn settle(zio: &mut Zio, located: &Located<'_>, failed: SmallVec<[(u32, Error); 
         let place = vdev.units(dva.offset_bytes(), zio.size_bytes);
         for (number, leaf) in vdev.leaves().iter().enumerate() {
             if good & (1 << places::number(index, number)) == 0 {
-                leaf.health().missed(birth_of(zio), place.clone());
+                leaf.health().missed(zio.bp.physical_birth(), place.clone());
             }
         }
     }

@@ -15,8 +15,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use zio_core::task::Place;
 use zio_core::{
-    Allocator, Bookmark, ChildType, Engine, Error, ErrorKind, Next, Priority, QueueKind, Released,
-    Share, Slots, SpaceClass, Stage, Stages, Zio, ZioBox,
+    Allocator, Bookmark, Engine, Error, ErrorKind, Next, Priority, QueueKind, Released, Share,
+    Slots, SpaceClass, Stage, Stages, Zio, ZioBox,
 };
 
 use super::space;
@@ -172,10 +172,6 @@ impl Stage for DvaThrottle {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        // Gang members came in with their leader.
-        if zio.child_type() == ChildType::Gang {
-            return Some(zio);
-        }
         if let Err(full) = self.shared.allocator.admit(&space::want(&zio)) {
             zio.fail(Error::because(ErrorKind::NoSpace, full));
             zio.become_interlock();

@@ -105,7 +105,12 @@ impl Sim {
 
 /// A pipeline on memory, with its own threads.
 pub(crate) fn on_memory(size_bytes: u64) -> Pipeline {
-    Pipeline::builder().vdev(Arc::new(Memory::new(size_bytes, 512))).build().unwrap()
+    on_memory_with(size_bytes, |builder| builder)
+}
+
+/// The same, built with something besides.
+pub(crate) fn on_memory_with(size_bytes: u64, with: impl FnOnce(Builder) -> Builder) -> Pipeline {
+    with(Pipeline::builder().vdev(Arc::new(Memory::new(size_bytes, 512)))).build().unwrap()
 }
 
 /// Memory whose writes wait at a gate until the test lets them through or

@@ -1,8 +1,11 @@
 //! H5, H6: what one pointer's block does not give, another block of the same contents does; and
 //! what very many share has extra copies.
 
+use std::time::Duration;
+
 use vdev_sim::{Effect, Fault, OpKind};
 use zio_core::VdevErrorKind;
+use zio_pipeline::inject::{DeviceAction, DeviceFault, Injections, ZioType};
 use zio_pipeline::{BlockPointer, Checksum, Compression, ErrorKind, Pipeline, Write};
 
 use crate::common::{MIB, Sim, compressible, noise};
@@ -226,6 +229,71 @@ fn extra_copies_come_and_go_with_the_references() {
     }
     pipeline.free(&bps.pop().unwrap()).wait().unwrap();
     assert_eq!(space(), 1);
+    for bp in bps {
+        pipeline.free(&bp).wait().unwrap();
+    }
+    assert_eq!((pipeline.dedup_references(), space()), (0, 0));
+}
+
+/// The place of this block gives wrong data, and all other reads take a second.
+fn slow_reads(sim: &Sim, bp: &BlockPointer) -> Injections {
+    let machine = sim.machine.clone();
+    let faults =
+        Injections::with_alarm(move |delay, ring| machine.after(delay.as_nanos() as u64, ring));
+    let place = sim.place(bp, 0).1;
+    let bad = DeviceFault::new(DeviceAction::Corrupt).on(ZioType::Read);
+    faults.add(bad.range(place, 4096).always());
+    let slow = DeviceFault::new(DeviceAction::Delay(Duration::from_secs(1))).on(ZioType::Read);
+    faults.add(slow.always());
+    faults
+}
+
+/// What helps a read is its own until it has been read, whoever frees it meanwhile.
+#[test]
+fn a_block_that_is_freed_while_it_helps_is_gone_afterwards() {
+    // Where the block will be is known from a run without faults.
+    let sim = Sim::new(11, 1);
+    let probe = dedup(&sim.pipeline(), &noise(11, 4096)).wait().unwrap();
+    let sim = Sim::new(11, 1);
+    let faults = slow_reads(&sim, &probe);
+    let pipeline = sim.builder().inject(&faults).build().unwrap();
+    let bytes = noise(11, 4096);
+    let bp = dedup(&pipeline, &bytes).wait().unwrap();
+    assert_eq!(bp.dva(0), probe.dva(0));
+    let twin = dedup(&pipeline, &bytes).copies(2).wait().unwrap();
+    let space = || pipeline.allocated_bytes() / 4096;
+    assert_eq!(space(), 3);
+    let read = pipeline.read(&bp).start().unwrap();
+    sim.machine.run_until(|| pipeline.dedup_references() > 2);
+    pipeline.free(&twin).wait().unwrap();
+    assert_eq!((space(), pipeline.dedup_references()), (3, 2), "it is being read");
+    assert!(read.wait().unwrap() == bytes);
+    assert_eq!((space(), pipeline.dedup_references()), (1, 1));
+    pipeline.free(&bp).wait().unwrap();
+    assert_eq!((space(), pipeline.dedup_references()), (0, 0));
+}
+
+#[test]
+fn extra_copies_that_are_given_up_while_they_help_are_gone_afterwards() {
+    let sim = Sim::new(12, 1);
+    let probe = dedup(&sim.pipeline(), &noise(12, 4096)).wait().unwrap();
+    let sim = Sim::new(12, 1);
+    let faults = slow_reads(&sim, &probe);
+    let pipeline = sim.builder().dedup_ditto(100).inject(&faults).build().unwrap();
+    let bytes = noise(12, 4096);
+    let mut bps: Vec<_> = (0..FIRST).map(|_| dedup(&pipeline, &bytes).wait().unwrap()).collect();
+    let space = || pipeline.allocated_bytes() / 4096;
+    assert_eq!((bps[0].dva(0), space()), (probe.dva(0), 2));
+    let read = pipeline.read(&bps[0]).start().unwrap();
+    // The block itself gives wrong data at once; then the extra copies are asked.
+    sim.machine.run_for(500_000_000);
+    let freed = 20;
+    for bp in bps.drain(FIRST - freed..) {
+        pipeline.free(&bp).wait().unwrap();
+    }
+    let during = space();
+    assert!(read.wait().unwrap() == bytes);
+    assert_eq!((during, space()), (2, 1));
     for bp in bps {
         pipeline.free(&bp).wait().unwrap();
     }

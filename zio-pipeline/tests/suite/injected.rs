@@ -167,6 +167,7 @@ fn every_stage_of_every_operation(gangs: bool) {
                 }
                 assert_eq!(books(), before, "{}", at());
                 assert!(pipeline.read(&bp).wait().unwrap() == data(), "{}", at());
+                assert_eq!(pipeline.memory().lent(), 0, "{}", at());
             }
         }
     });

@@ -116,3 +116,42 @@ pub(super) fn leave_dedup(zio: &mut Zio) {
     zio.props.dedup = false;
     zio.become_pipeline(Stages::WRITE);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zio_core::BufferPool;
+
+    use super::*;
+
+    /// The bytes in pieces of these lengths, some of them empty, and what is left.
+    fn in_pieces(bytes: &[u8], lengths: &[usize]) -> Data {
+        let (pool, mut data, mut rest) = (BufferPool::new(), Data::new(), bytes);
+        for len in lengths {
+            let (piece, others) = rest.split_at((*len).min(rest.len()));
+            data.push(pool.copy_of(piece).freeze());
+            rest = others;
+        }
+        data.push(pool.copy_of(rest).freeze());
+        data
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(
+            a in prop::collection::vec(0_u8..3, 0..40),
+            b in prop::collection::vec(0_u8..3, 0..40),
+            lengths in prop::array::uniform3(prop::collection::vec(0_usize..9, 0..8)),
+        ) {
+            let [first, second, third] = &lengths;
+            let one = in_pieces(&a, first);
+            prop_assert!(same_bytes(&one, &in_pieces(&a, second)));
+            prop_assert_eq!(same_bytes(&one, &in_pieces(&b, third)), a == b);
+            let mut other = a.clone();
+            if let Some(last) = other.last_mut() {
+                *last ^= 1;
+                prop_assert!(!same_bytes(&one, &in_pieces(&other, second)));
+            }
+        }
+    }
+}

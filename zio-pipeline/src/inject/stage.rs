@@ -1,13 +1,16 @@
-//! Faults put into the stages themselves, for the tests of those who use the pipeline (spec 1.19).
+//! Faults at stages: what happens to a zio that enters one.
 //!
-//! A device that lies is `vdev-sim`'s business; this is about what happens above devices: an allocation
-//! that fails, a checksum that does not match, a stage that panics. Every stage is a place where a
-//! fault can be put, on its way in. A pipeline that was built without injections has none of this on its path.
+//! Every stage is a place where a fault can be put, on its way in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use zio_core::{Error, ErrorKind, Next, Priority, Stage, Stages, VdevOp, Zio, ZioBox, ZioType};
+use zio_core::{
+    Error, ErrorKind, Next, Priority, Stage, Stages, Txg, VdevId, Zio, ZioBox, ZioType,
+};
+
+use crate::inject::device::flip;
+use crate::inject::{Delays, Fault, Frequency, Injections};
 
 /// What is done to a zio that enters a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +22,8 @@ pub enum Action {
     Corrupt,
     /// At VDEV_IO_START: what was to be written is dropped, and said to be written. Elsewhere nothing.
     Ignore,
+    /// It runs the stage so much later, or when it is cancelled before.
+    Delay(Duration),
     /// The stage panics.
     Panic,
 }
@@ -32,15 +37,26 @@ pub struct StageFault {
     ty: Option<ZioType>,
     priority: Option<Priority>,
     leaves: Option<bool>,
-    skip: u64,
-    times: u64,
-    hits: u64,
+    vdev: Option<VdevId>,
+    object: Option<(u64, u64)>,
+    since_txg: Txg,
+    pub(super) frequency: Frequency,
 }
 
 impl StageFault {
     /// `action` for the next zio that enters `stage`.
     pub fn new(stage: Stages, action: Action) -> Self {
-        Self { stage, action, ty: None, priority: None, leaves: None, skip: 0, times: 1, hits: 0 }
+        Self {
+            stage,
+            action,
+            ty: None,
+            priority: None,
+            leaves: None,
+            vdev: None,
+            object: None,
+            since_txg: 0,
+            frequency: Frequency::ONCE,
+        }
     }
 
     /// Only zios of this type.
@@ -61,15 +77,39 @@ impl StageFault {
         self
     }
 
+    /// Only zios of leaves of this vdev.
+    pub fn of_vdev(mut self, vdev: VdevId) -> Self {
+        self.vdev = Some(vdev);
+        self
+    }
+
+    /// Only zios of blocks of this object, as their [bookmark](crate::Pending::bookmark) says.
+    pub fn of_object(mut self, objset: u64, object: u64) -> Self {
+        self.object = Some((objset, object));
+        self
+    }
+
+    /// Only zios of this transaction group, or later ones.
+    pub fn since_txg(mut self, txg: Txg) -> Self {
+        self.since_txg = txg;
+        self
+    }
+
     /// Spares so many first.
     pub fn skip(mut self, zios: u64) -> Self {
-        self.skip = zios;
+        self.frequency.skip = zios;
+        self
+    }
+
+    /// Only each so manyth of the rest, beginning with the first.
+    pub fn every(mut self, zios: u64) -> Self {
+        self.frequency.every = zios.max(1);
         self
     }
 
     /// Hits so many.
     pub fn times(mut self, zios: u64) -> Self {
-        self.times = zios;
+        self.frequency.times = zios;
         self
     }
 
@@ -86,57 +126,25 @@ impl StageFault {
             && self.ty.is_none_or(|ty| ty == zio.ty())
             && self.priority.is_none_or(|priority| priority == zio.class())
             && self.leaves.is_none_or(|leaves| leaves == zio.vdev.is_some())
-    }
-
-    fn takes(&mut self, stage: Stages, zio: &Zio) -> bool {
-        if !self.fits(stage, zio) || self.times == 0 {
-            return false;
-        }
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
-        }
-        self.times -= 1;
-        self.hits += 1;
-        true
+            && self.vdev.is_none_or(|vdev| zio.vdev == Some(vdev))
+            && self.object.is_none_or(|of| of == (zio.bookmark.objset, zio.bookmark.object))
+            && zio.txg >= self.since_txg
     }
 }
 
-/// The faults of a pipeline. Clones are the same list.
-#[derive(Clone, Debug, Default)]
-pub struct Injections(Arc<Mutex<Vec<StageFault>>>);
-
 impl Injections {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a fault; the number is for [`hits`](Self::hits).
-    pub fn add(&self, fault: StageFault) -> usize {
-        let mut faults = self.0.lock();
-        faults.push(fault);
-        faults.len() - 1
-    }
-
-    /// How many zios a fault has hit.
-    pub fn hits(&self, number: usize) -> u64 {
-        self.0.lock().get(number).map_or(0, |fault| fault.hits)
-    }
-
-    /// Takes all faults away.
-    pub fn clear(&self) {
-        self.0.lock().clear();
-    }
-
-    fn for_this(&self, stage: Stages, zio: &Zio) -> Option<Action> {
-        let mut faults = self.0.lock();
-        faults.iter_mut().find_map(|fault| fault.takes(stage, zio).then_some(fault.action))
+    fn at_stage(&self, stage: Stages, zio: &Zio) -> Option<Action> {
+        self.first(|fault| match fault {
+            Fault::Stage(fault) if fault.fits(stage, zio) => {
+                fault.frequency.takes().then_some(fault.action)
+            }
+            _ => None,
+        })
     }
 
     /// The same stage, with faults.
-    pub(crate) fn around(&self, inner: Arc<dyn Stage>) -> Arc<dyn Stage> {
-        Arc::new(Injected { inner, faults: self.clone() })
+    pub(crate) fn around(&self, inner: Arc<dyn Stage>, delays: &Arc<Delays>) -> Arc<dyn Stage> {
+        Arc::new(Injected { inner, faults: self.clone(), delays: Arc::clone(delays) })
     }
 }
 
@@ -152,6 +160,7 @@ const LOOK_AT_ERRORS: Stages = Stages::READY
 struct Injected {
     inner: Arc<dyn Stage>,
     faults: Injections,
+    delays: Arc<Delays>,
 }
 
 impl Stage for Injected {
@@ -161,7 +170,11 @@ impl Stage for Injected {
 
     fn run(&self, mut zio: ZioBox) -> Next {
         let stage = self.stage();
-        match self.faults.for_this(stage, &zio) {
+        if zio.delayed_until_ns.take().is_some() {
+            // It has met its fault.
+            return self.inner.run(zio);
+        }
+        match self.faults.at_stage(stage, &zio) {
             None => self.inner.run(zio),
             Some(Action::Fail(kind)) => {
                 zio.fail(Error::msg(kind, "injected"));
@@ -174,7 +187,9 @@ impl Stage for Injected {
                 Some(zio)
             }
             Some(Action::Corrupt) => {
-                flip(&mut zio);
+                if let Some(answer) = &mut zio.answer {
+                    flip(answer);
+                }
                 self.inner.run(zio)
             }
             Some(Action::Ignore) => {
@@ -183,21 +198,12 @@ impl Stage for Injected {
                     && zio.ty() == ZioType::Write;
                 if drops { Some(zio) } else { self.inner.run(zio) }
             }
+            Some(Action::Delay(delay)) if delay.is_zero() => self.inner.run(zio),
+            Some(Action::Delay(delay)) => {
+                self.delays.hold_zio(self.delays.target_ns(delay), stage, zio);
+                None
+            }
             Some(Action::Panic) => panic!("injected at {}", stage.name()),
         }
-    }
-}
-
-/// Flips a bit in the middle of what a device has read.
-fn flip(zio: &mut Zio) {
-    let Some(answer) = &mut zio.answer else { return };
-    if let Some(VdevOp::Read(buffers)) = &mut answer.op
-        && let Some(buffer) = buffers.first_mut()
-        && let Some(byte) = {
-            let middle = buffer.len() / 2;
-            buffer.get_mut(middle)
-        }
-    {
-        *byte ^= 0x10;
     }
 }
