@@ -153,7 +153,11 @@ impl Delays {
 
     /// Ends those of which `which` says so, whether their time has come or not. Returns how many.
     pub(crate) fn end(&self, which: impl Fn(&Key) -> bool) -> usize {
-        let ended: Vec<_> = self.held.lock().waiting.extract_if(.., |key, _| which(key)).collect();
+        let ended: Vec<_> = {
+            let waiting = &mut self.held.lock().waiting;
+            let keys: Vec<_> = waiting.keys().filter(|key| which(key)).copied().collect();
+            keys.iter().filter_map(|key| waiting.remove_entry(key)).collect()
+        };
         let count = ended.len();
         // In order, and without a lock: each goes wherever it goes.
         for (_, then) in ended {
