@@ -8,7 +8,7 @@ use vdev_disk::Memory;
 use vdev_queue::Class;
 use vdev_sim::Machine;
 use zio_core::{Geometry, Vdev, VdevIo, VdevOp};
-use zio_pipeline::{BlockPointer, Control, ErrorKind, Pipeline, Priority, Started};
+use zio_pipeline::{BlockPointer, Control, ErrorKind, Pipeline, Priority, Started, VdevId};
 
 use crate::common::{MIB, noise, write};
 
@@ -76,17 +76,21 @@ impl Vdev for Hooked {
     }
 }
 
+fn reads_at_a_time(count: u32) -> vdev_queue::Config {
+    let mut queue = vdev_queue::Config::seed();
+    let reads = &mut queue.classes[Class::AsyncRead];
+    (reads.active_min, reads.active_max) = (1, count);
+    queue
+}
+
 /// A queue that gives the device one read at a time, on a machine without threads.
 fn pool() -> (Machine, Arc<Hooked>, Arc<Pipeline>) {
     let (machine, device) = (Machine::new(1), Hooked::new());
     let clock = machine.clone();
-    let mut queue = vdev_queue::Config::seed();
-    let reads = &mut queue.classes[Class::AsyncRead];
-    (reads.active_min, reads.active_max) = (1, 1);
     let pipeline = Pipeline::builder()
         .task_queue(machine.queue())
         .clock(move || clock.now_ns())
-        .queue(queue)
+        .queue(reads_at_a_time(1))
         .vdev(Arc::clone(&device) as Arc<dyn Vdev>)
         .build()
         .unwrap();
@@ -201,4 +205,31 @@ fn a_device_that_panics_leaves_a_pipeline_that_works() {
     assert_eq!(pipeline.live(), 0);
     assert!(pipeline.read(&blocks[0]).wait().unwrap() == noise(0, 4096));
     assert_eq!(pipeline.memory().lent(), 0);
+}
+
+/// Several I/Os are issued at once, and the device panics at the first.
+#[test]
+fn a_panic_is_not_waited_for_by_those_behind_it() {
+    let (machine, device, pipeline) = pool();
+    let blocks: Vec<_> = blocks(&pipeline).into_iter().step_by(2).collect();
+    // Far apart, so that each is an I/O of its own.
+    let far: Vec<_> =
+        (0..3).map(|seed| pipeline.write(noise(seed, MIB as usize)).wait().unwrap()).collect();
+    device.hold(1);
+    let first = start(&pipeline, &blocks[0]);
+    let behind: Vec<_> = far.iter().map(|bp| start(&pipeline, bp)).collect();
+    device.set(|_| panic!("the device is broken"));
+    let wider = || pipeline.set_queue(VdevId(0), 0, reads_at_a_time(8));
+    assert!(catch_unwind(AssertUnwindSafe(wider)).is_err());
+    machine.run_until_idle();
+    let live = pipeline.live();
+    device.answer();
+    machine.run_until_idle();
+    // The read and its I/O that the device still had.
+    assert_eq!((live, pipeline.live()), (2, 0));
+    for read in behind {
+        let error = read.wait().map(|data| data.len()).err();
+        assert!(error.is_none_or(|error| error.kind() == ErrorKind::Lost));
+    }
+    assert!(first.wait().unwrap() == noise(0, 4096));
 }

@@ -62,3 +62,11 @@ fn the_whole_of_time_is_one_range() {
     assert_eq!(set.iter().collect::<Vec<_>>(), [0..=u64::MAX]);
     assert!(set.contains(0) && set.contains(u64::MAX));
 }
+
+#[test]
+#[expect(clippy::reversed_empty_ranges, reason = "what nobody should write, and somebody will")]
+fn a_range_that_ends_before_it_begins_is_empty() {
+    let mut ranges = TxgRanges::from_iter([1..=9]);
+    ranges.remove(7..=3);
+    assert_eq!(ranges, TxgRanges::from_iter([1..=9]));
+}
