@@ -153,12 +153,14 @@ impl Delays {
 
     /// Ends those of which `which` says so, whether their time has come or not. Returns how many.
     pub(crate) fn end(&self, which: impl Fn(&Key) -> bool) -> usize {
-        let ended: Vec<_> = self.held.lock().waiting.extract_if(.., |key, _| which(key)).collect();
+        let mut held = self.held.lock();
+        let all = std::mem::take(&mut held.waiting);
+        let (ended, left): (BTreeMap<_, _>, _) = all.into_iter().partition(|(key, _)| which(key));
+        held.waiting = left;
+        drop(held);
         let count = ended.len();
         // In order, and without a lock: each goes wherever it goes.
-        for (_, then) in ended {
-            then();
-        }
+        ended.into_values().for_each(|then| then());
         count
     }
 }
