@@ -153,16 +153,14 @@ impl Delays {
 
     /// Ends those of which `which` says so, whether their time has come or not. Returns how many.
     pub(crate) fn end(&self, which: impl Fn(&Key) -> bool) -> usize {
-        let ended: Vec<_> = {
-            let waiting = &mut self.held.lock().waiting;
-            let keys: Vec<_> = waiting.keys().filter(|key| which(key)).copied().collect();
-            keys.iter().filter_map(|key| waiting.remove_entry(key)).collect()
-        };
+        let mut held = self.held.lock();
+        let all = std::mem::take(&mut held.waiting);
+        let (ended, left): (BTreeMap<_, _>, _) = all.into_iter().partition(|(key, _)| which(key));
+        held.waiting = left;
+        drop(held);
         let count = ended.len();
         // In order, and without a lock: each goes wherever it goes.
-        for (_, then) in ended {
-            then();
-        }
+        ended.into_values().for_each(|then| then());
         count
     }
 }

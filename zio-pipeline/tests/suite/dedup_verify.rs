@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use checksum::{ByteOrder, Context};
 use vdev_sim::{OpKind, Rng};
-use zio_pipeline::{BlockPointer, Checksum, Compression, Pipeline, Started, Write};
+use zio_pipeline::{
+    BlockPointer, Checksum, Class, Compression, Pipeline, Priority, Started, Write,
+};
 
 use crate::common::{Gated, MIB, Sim, compressible, noise, on_memory};
 use crate::gangs::Fragmented;
@@ -193,6 +195,17 @@ fn a_verified_twin_costs_a_read() {
     let log = sim.disks[0].take_log();
     let kinds: Vec<_> = log.iter().map(|entry| (entry.op, entry.len_bytes)).collect();
     assert_eq!(kinds, [(OpKind::Read, 8192)]);
+    // It is read for whoever waits for the write, or for nobody in particular.
+    for (write, read) in
+        [(Class::SyncWrite, Class::SyncRead), (Class::AsyncWrite, Class::AsyncRead)]
+    {
+        let reads = || pipeline.stats().leaves[0].classes[read].counts.issued_total;
+        let before = reads();
+        let priority =
+            if write == Class::SyncWrite { Priority::SyncWrite } else { Priority::AsyncWrite };
+        sha256(&pipeline, &bytes).priority(priority).wait().unwrap();
+        assert_eq!(reads(), before + 1, "{write:?}");
+    }
 }
 
 /// Collisions everywhere, several at once, in one piece and in many, with one to three copies: each

@@ -5,7 +5,7 @@ use zio_core::{Stages, ZioType};
 use zio_pipeline::inject::{
     Action, DeviceAction, DeviceFault, Injections, StageFault, VdevErrorKind,
 };
-use zio_pipeline::{ErrorKind, EventKind, Pipeline, VdevId};
+use zio_pipeline::{ErrorKind, EventKind, Pipeline, Priority, VdevId};
 
 use crate::common::{Sim, noise, write};
 
@@ -152,4 +152,17 @@ fn writes_are_ignored_from_a_group_on() {
         assert_eq!(read.is_ok(), seed < 3, "{seed}");
         assert!(read.is_err() || read.unwrap() == noise(seed, 4096));
     }
+}
+
+#[test]
+fn only_one_class_is_hit() {
+    let sim = Sim::new(7, 1);
+    let faults = Injections::new();
+    let pipeline = sim.builder().inject(&faults).build().unwrap();
+    let bp = write(&pipeline, 1);
+    let fault = StageFault::new(Stages::CHECKSUM_VERIFY, Action::Fail(ErrorKind::Io)).always();
+    faults.add(fault.priority(Priority::Scrub));
+    assert!(pipeline.read(&bp).wait().unwrap() == noise(1, 4096));
+    let scrub = pipeline.read(&bp).priority(Priority::Scrub).wait();
+    assert_eq!(scrub.unwrap_err().kind(), ErrorKind::Io);
 }

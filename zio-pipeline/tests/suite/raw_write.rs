@@ -7,7 +7,7 @@ use zio_pipeline::{
     ZstdLevel,
 };
 
-use crate::common::{Sim, compressible, noise};
+use crate::common::{MIB, Sim, compressible, noise, on_memory};
 
 fn compressions() -> [Compression; 5] {
     let gzip = Compression::Gzip(GzipLevel::new(6).unwrap());
@@ -303,4 +303,22 @@ mod encrypted {
             assert!(!back.is_gang() && from.read(&back).wait().unwrap() == data);
         }
     }
+}
+
+/// A pointer whose payload is no data: somebody has taken the data out, and it cannot be written again.
+#[test]
+fn an_embedded_pointer_without_data_is_refused() {
+    let pipeline = on_memory(64 * MIB);
+    let bp = pipeline.write(vec![7; 4096]).compression(Compression::Lz4).wait().unwrap();
+    assert!(bp.is_embedded());
+    let stored = pipeline.read(&bp).raw().wait().unwrap();
+    let copy = pipeline.write_raw(stored.clone(), &bp).wait().unwrap();
+    assert!(pipeline.read(&copy).wait().unwrap() == vec![7; 4096]);
+    // The kind of payload stands where others have their checksum: bits 40 to 47.
+    let mut bytes = bp.to_bytes();
+    bytes[48 + 5] = 2;
+    let without = pipeline.check(&BlockPointer::from_bytes(&bytes)).unwrap();
+    assert!(without.embedded_payload().is_none());
+    let error = pipeline.write_raw(stored, &without).wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 }
