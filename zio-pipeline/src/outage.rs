@@ -101,7 +101,7 @@ impl Pipeline {
     }
 
     /// Bytes that stay allocated although nobody has them: they were freed while a device that hung might still
-    /// write there. They are free again in the pipeline's next life.
+    /// write there, or are of a shared gang that nobody wants and whose headers cannot be read. They are free again in the pipeline's next life.
     pub fn leaked_bytes(&self) -> u64 {
         self.shared().leaked_bytes()
     }

@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) delays: Option<Arc<Delays>>,
     /// Gang headers as large as their unit of allocation, not of 512 bytes.
     large_gang_headers: bool,
-    /// Space that was given up because a device may still write to it.
+    /// Space that was given up: a device may still write to it, or nobody knows what belongs to it.
     leaked_bytes: AtomicU64,
     txg: AtomicU64,
 }
@@ -132,9 +132,14 @@ impl Shared {
     pub(crate) fn leaks(&self, dva: Dva) -> bool {
         let leaks = self.is_haunted(dva);
         if leaks {
-            self.leaked_bytes.fetch_add(dva.asize_bytes(), Ordering::Relaxed);
+            self.has_leaked(dva.asize_bytes());
         }
         leaks
+    }
+
+    /// So much space is nobody's, and allocated until the next life.
+    pub(crate) fn has_leaked(&self, bytes: u64) {
+        self.leaked_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn leaked_bytes(&self) -> u64 {

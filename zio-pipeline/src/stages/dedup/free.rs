@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ddt::FreeOutcome;
-use zio_core::{BlockPointer, Dva, Error, Flags, Next, Stage, Stages, Txg, Zio, ZioBox, ZioType};
+use zio_core::{
+    BlockPointer, Dva, Error, Flags, Next, Request, Stage, Stages, Txg, Zio, ZioBox, ZioType,
+};
 
 use crate::dedup::{Twin, point_at};
 use crate::shared::Shared;
@@ -41,7 +43,7 @@ fn free_reference(
 }
 
 /// Extents of a block that no pointer leads to any more. What a gang occupies is not
-/// known here: a free of its own finds out.
+/// known here: a free of its own finds out, or leaks it where the headers cannot be read.
 fn extents_or_free(shared: &Shared, zio: &Zio, stored: &BlockPointer) -> Vec<Dva> {
     if !stored.is_gang() {
         return stored.dvas().collect();
@@ -50,7 +52,15 @@ fn extents_or_free(shared: &Shared, zio: &Zio, stored: &BlockPointer) -> Vec<Dva
     free.bp = *stored;
     free.bp.set_dedup(false);
     free.txg = txg_of(shared, zio);
-    free.start();
+    // Nobody would try it again.
+    let bytes = stored.asize_bytes();
+    Request::new(free).nowait(Box::new(move |mut freed| {
+        if freed.take_error().is_some()
+            && let Some(shared) = freed.get().engine().shared::<Shared>()
+        {
+            shared.has_leaked(bytes);
+        }
+    }));
     Vec::new()
 }
 
