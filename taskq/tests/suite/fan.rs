@@ -1,5 +1,6 @@
 //! Fan-out inside one task never blocks the lane it came from.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -65,6 +66,61 @@ fn dropping_it_waits_for_all_work() {
     }
     drop(fan);
     assert_eq!(count.load(Ordering::SeqCst), 200);
+}
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// In pieces so small that threads take them from each other all the time.
+fn sum(numbers: &[u64]) -> u64 {
+    if numbers.len() <= 1024 {
+        return numbers.iter().fold(0, |sum, number| sum ^ number.rotate_left(sum as u32));
+    }
+    let (left, right) = numbers.split_at(numbers.len() / 2);
+    let (left, right) = rayon::join(|| sum(left), || sum(right));
+    left ^ right
+}
+
+/// A thread that waits for a part of its work helps with another one: not with all that are there.
+#[test]
+fn the_first_is_not_buried_under_all_the_others() {
+    const THREADS: usize = 3;
+    let fan = FanOut::new("fan", THREADS, 0).unwrap();
+    let numbers: Arc<Vec<u64>> = Arc::new((0..1 << 17).collect());
+    let deepest = Arc::new(AtomicUsize::new(0));
+    let (sender, receiver) = mpsc::channel();
+    for n in 0..600 {
+        let (numbers, deepest, sender) = (numbers.clone(), deepest.clone(), sender.clone());
+        let work = move || {
+            DEPTH.set(DEPTH.get() + 1);
+            deepest.fetch_max(DEPTH.get(), Ordering::SeqCst);
+            let _ = std::hint::black_box(sum(&numbers));
+            DEPTH.set(DEPTH.get() - 1);
+        };
+        fan.run(work, move |_| sender.send(n).unwrap());
+    }
+    drop(sender);
+    assert_eq!(receiver.iter().count(), 600);
+    let deepest = deepest.load(Ordering::SeqCst);
+    assert!(deepest <= THREADS, "{deepest} works on one stack");
+}
+
+/// What waits for its turn is done as well, whoever drops the pool.
+#[test]
+fn works_that_have_not_begun_outlive_the_pool() {
+    let fan = Arc::new(FanOut::new("fan", 1, 0).unwrap());
+    let (sender, receiver) = mpsc::channel();
+    let (last, gate) = (Arc::clone(&fan), Gate::default());
+    let held = gate.clone();
+    fan.run(move || held.pass(), move |_| drop(last));
+    for n in 0..20 {
+        let sender = sender.clone();
+        fan.run(move || n, move |n| sender.send(n.unwrap()).unwrap());
+    }
+    drop((fan, sender));
+    gate.open();
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
 }
 
 #[test]
