@@ -1,8 +1,8 @@
 //! Fan-out inside one task never blocks the lane it came from.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use crate::common::{FOREVER, Gate, ROUTE, ask, thread_name};
 use taskq::{Config, FanOut, Job, Taskq, WorkPanicked};
@@ -68,42 +68,34 @@ fn dropping_it_waits_for_all_work() {
     assert_eq!(count.load(Ordering::SeqCst), 200);
 }
 
-thread_local! {
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
-
-/// In pieces so small that threads take them from each other all the time.
-fn sum(numbers: &[u64]) -> u64 {
-    if numbers.len() <= 1024 {
-        return numbers.iter().fold(0, |sum, number| sum ^ number.rotate_left(sum as u32));
-    }
-    let (left, right) = numbers.split_at(numbers.len() / 2);
-    let (left, right) = rayon::join(|| sum(left), || sum(right));
-    left ^ right
-}
-
-/// A thread that waits for a part of its work helps with another one: not with all that are there.
+/// A thread that waits for a part of its work helps with another work: not with all that are there,
+/// one after the other or one on top of the other.
 #[test]
 fn the_first_is_not_buried_under_all_the_others() {
-    const THREADS: usize = 3;
-    let fan = FanOut::new("fan", THREADS, 0).unwrap();
-    let numbers: Arc<Vec<u64>> = Arc::new((0..1 << 17).collect());
-    let deepest = Arc::new(AtomicUsize::new(0));
+    let fan = FanOut::new("fan", 2, 0).unwrap();
+    let (taken, gate) = (Gate::default(), Gate::default());
     let (sender, receiver) = mpsc::channel();
-    for n in 0..600 {
-        let (numbers, deepest, sender) = (numbers.clone(), deepest.clone(), sender.clone());
-        let work = move || {
-            DEPTH.set(DEPTH.get() + 1);
-            deepest.fetch_max(DEPTH.get(), Ordering::SeqCst);
-            let _ = std::hint::black_box(sum(&numbers));
-            DEPTH.set(DEPTH.get() - 1);
+    let (is_taken, takes, held) = (taken.clone(), taken, gate.clone());
+    let work = move || {
+        let part = || {
+            takes.open();
+            held.pass();
         };
-        fan.run(work, move |_| sender.send(n).unwrap());
+        // The other thread takes the second half, so this one has to wait for it.
+        rayon::join(|| is_taken.pass(), part);
+    };
+    let first = sender.clone();
+    fan.run(work, move |_| first.send("first").unwrap());
+    for _ in 0..50 {
+        let sender = sender.clone();
+        fan.run(|| (), move |_| sender.send("other").unwrap());
     }
     drop(sender);
-    assert_eq!(receiver.iter().count(), 600);
-    let deepest = deepest.load(Ordering::SeqCst);
-    assert!(deepest <= THREADS, "{deepest} works on one stack");
+    let before = std::iter::from_fn(|| receiver.recv_timeout(Duration::from_millis(100)).ok());
+    let before = before.collect::<Vec<_>>();
+    gate.open();
+    assert!(before.len() <= 1, "{before:?} while the first one waits");
+    assert_eq!(before.len() + receiver.iter().count(), 51);
 }
 
 /// What waits for its turn is done as well, whoever drops the pool.
