@@ -177,7 +177,7 @@ impl Flight {
         INSIDE.set(was_inside);
         self.lock().begun -= 1;
         if !was_inside {
-            self.begin(|begun| rayon::spawn(begun));
+            self.begin(rayon::spawn);
         }
         self.landed.notify_all();
     }
