@@ -1,9 +1,11 @@
 //! Fan-out inside one task: many CPUs share the work of a single block, by rayon.
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::config::plain_name;
 use crate::strength;
@@ -51,6 +53,13 @@ use crate::trouble::discard;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
+/// # The order
+///
+/// Works begin in the order they came, and no more of them at a time than there are threads. A
+/// thread whose work waits for a part that another one has taken helps with whatever has begun
+/// meanwhile, so its own work ends after that. Were everything begun at once, the first could end
+/// after hundreds of later ones, all of them on one stack.
+///
 /// # The end
 ///
 /// Dropping it waits until all work has been done and all continuations have run; from within one
@@ -72,11 +81,19 @@ impl fmt::Display for WorkPanicked {
 
 impl std::error::Error for WorkPanicked {}
 
-/// How much is under way.
-#[derive(Default)]
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What is under way.
 struct Flight {
-    count: Mutex<usize>,
+    threads: usize,
+    state: Mutex<State>,
     landed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    begun: usize,
+    waiting: VecDeque<Work>,
 }
 
 impl FanOut {
@@ -89,9 +106,9 @@ impl FanOut {
     ///
     /// The operating system's refusal of a thread.
     pub fn new(name: &str, threads: usize, nice: u8) -> io::Result<Self> {
-        let name = name.to_owned();
+        let (name, threads) = (name.to_owned(), threads.max(1));
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.max(1))
+            .num_threads(threads)
             .thread_name(move |number| plain_name(&format!("{name}-{number}")))
             .start_handler(move |_| {
                 // A refusal costs strength, not work.
@@ -99,7 +116,8 @@ impl FanOut {
             })
             .build()
             .map_err(io::Error::other)?;
-        Ok(Self { pool, flight: Arc::default() })
+        let (state, landed) = (Mutex::default(), Condvar::new());
+        Ok(Self { pool, flight: Arc::new(Flight { threads, state, landed }) })
     }
 
     /// Has `work` done, then calls `then` with what it made, both on threads of this pool. Returns
@@ -109,8 +127,7 @@ impl FanOut {
         work: impl FnOnce() -> R + Send + 'static,
         then: impl FnOnce(Result<R, WorkPanicked>) + Send + 'static,
     ) {
-        let landing = self.flight.start();
-        self.pool.spawn(move || {
+        self.flight.add(Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
                 discard(payload);
                 WorkPanicked
@@ -118,31 +135,57 @@ impl FanOut {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| then(result))) {
                 discard(payload);
             }
-            drop(landing);
-        });
+        }));
+        self.flight.begin(|begun| self.pool.spawn(begun));
     }
+}
+
+thread_local! {
+    /// This thread is inside a work, maybe waiting for a part of it.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Flight {
-    fn start(self: &Arc<Self>) -> Landing {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Landing(Arc::clone(self))
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, work: Work) {
+        self.lock().waiting.push_back(work);
+    }
+
+    /// The next one, if it may begin.
+    fn next(&self) -> Option<Work> {
+        let mut state = self.lock();
+        let work = if state.begun < self.threads { state.waiting.pop_front() } else { None }?;
+        state.begun += 1;
+        Some(work)
+    }
+
+    fn begin(self: &Arc<Self>, spawn: impl Fn(Work)) {
+        while let Some(work) = self.next() {
+            let flight = Arc::clone(self);
+            spawn(Box::new(move || flight.carry_out(work)));
+        }
+    }
+
+    /// Begun within another one, which waits, it leaves the next to that one's end: on top of this
+    /// stack the next would keep that one from going on.
+    fn carry_out(self: Arc<Self>, work: Work) {
+        let was_inside = INSIDE.replace(true);
+        work();
+        INSIDE.set(was_inside);
+        self.lock().begun -= 1;
+        if !was_inside {
+            self.begin(rayon::spawn);
+        }
+        self.landed.notify_all();
     }
 
     fn wait(&self) {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = self.landed.wait_while(count, |count| *count > 0);
+        let is_busy = |state: &mut State| state.begun > 0 || !state.waiting.is_empty();
+        let none = self.landed.wait_while(self.lock(), is_busy);
         drop(none.unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-/// One piece of work under way, until this is dropped.
-struct Landing(Arc<Flight>);
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.landed.notify_all();
     }
 }
 

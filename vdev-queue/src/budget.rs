@@ -17,8 +17,9 @@
 //!
 //! The share is a distance (so many interactive I/Os end between the end of a background I/O and
 //! the next one's start) or, on a device that does not mind, background I/Os beyond the minimum of
-//! their class. It is bounded on both sides, so the background always gets on; and with no
-//! interactive I/O there is nothing to hold.
+//! their class. It is bounded on both sides, so the background always gets on. A window in which no
+//! background I/O was met says nothing of what one costs. Where hardly anybody waits, the distance is
+//! given up; and with no interactive I/O there is nothing to hold.
 
 /// What background I/O may cost synchronous I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ const ALONE_WANTED: u32 = 16;
 const QUIET_MAX: u32 = 64;
 /// Synchronous ones beside background I/O without which a window says nothing.
 const BESIDE_WANTED: u32 = 32;
+/// With fewer of them in a window hardly anybody waits, and there is nothing to hold.
+const WAITED_MIN: u32 = 8;
 /// Below so many thousandths of the budget the share is raised.
 const ROOMY_PERMILLE: u64 = 850;
 
@@ -61,8 +64,12 @@ pub(crate) struct Pace {
     /// Interactive I/Os that have ended in this window.
     ended: u32,
     is_quiet: bool,
+    /// Synchronous ones of them.
+    waited: u32,
     alone: Mean,
     beside: Mean,
+    /// One of those beside did meet a background I/O.
+    has_met: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,8 +106,10 @@ impl Pace {
             since_background: 0,
             ended: 0,
             is_quiet: true,
+            waited: 0,
             alone: Mean::default(),
             beside: Mean::default(),
+            has_met: false,
         }
     }
 
@@ -116,6 +125,11 @@ impl Pace {
         if self.is_quiet || self.since_background < self.spacing {
             return 0;
         }
+        self.share(min, max)
+    }
+
+    /// The same where nothing is to be held just now.
+    pub(crate) fn share(&self, min: u32, max: u32) -> u32 {
         min.saturating_add(self.extra).min(max.max(min))
     }
 
@@ -127,28 +141,37 @@ impl Pace {
     pub(crate) fn interactive_ended(&mut self, sample: Option<Sample>) {
         self.since_background = self.since_background.saturating_add(1);
         self.ended += 1;
-        match sample {
-            Some(sample) if self.is_quiet && sample.was_alone => self.alone.add(sample.service_ns),
-            Some(sample) if !self.is_quiet => self.beside.add(sample.service_ns),
-            _ => {}
+        if let Some(sample) = sample {
+            self.waited += 1;
+            if !self.is_quiet {
+                self.beside.add(sample.service_ns);
+                self.has_met |= !sample.was_alone;
+            } else if sample.was_alone {
+                self.alone.add(sample.service_ns);
+            }
         }
         self.is_quiet &= self.alone.count < ALONE_WANTED && self.ended < QUIET_MAX;
         if self.ended >= WINDOW {
             self.judge();
-            (self.ended, self.is_quiet) = (0, true);
+            (self.ended, self.waited, self.is_quiet, self.has_met) = (0, 0, true, false);
             (self.alone, self.beside) = (Mean::default(), Mean::default());
         }
     }
 
     fn judge(&mut self) {
-        if self.alone.count < ALONE_WANTED || self.beside.count < BESIDE_WANTED {
+        if self.waited < WAITED_MIN {
+            self.come_nearer();
+            return;
+        }
+        let is_enough = self.alone.count >= ALONE_WANTED && self.beside.count >= BESIDE_WANTED;
+        if !is_enough || !self.has_met {
             return;
         }
         let (Some(alone_ns), Some(beside_ns)) = (self.alone.ns(), self.beside.ns()) else { return };
         let budget_ns = alone_ns.saturating_mul(u64::from(self.budget.slowdown_permille)) / 1000;
         if beside_ns > budget_ns {
             self.lower();
-        } else if beside_ns < budget_ns / 1000 * ROOMY_PERMILLE {
+        } else if beside_ns < budget_ns.saturating_mul(ROOMY_PERMILLE) / 1000 {
             self.raise();
         }
     }
@@ -167,7 +190,11 @@ impl Pace {
         if self.spacing == 0 {
             self.extra = (self.extra + 1).min(self.budget.extra_max);
         } else {
-            self.spacing = self.spacing * 2 / 3;
+            self.come_nearer();
         }
+    }
+
+    fn come_nearer(&mut self) {
+        self.spacing -= self.spacing.div_ceil(3);
     }
 }

@@ -165,7 +165,10 @@ impl Slots {
         };
         match self.limit_in_company(waiting, min, max) {
             Some(limit) => limit,
-            None if self.credit < rules.delay => min.max(1),
+            // Not less than beside others.
+            None if self.credit < rules.delay => {
+                self.pace.as_ref().map_or(min, |pace| pace.share(min, max)).max(1)
+            }
             None => self.grown(class, max),
         }
     }

@@ -4,6 +4,8 @@
 
 mod bed;
 
+use std::collections::VecDeque;
+
 use bed::{Bed, Stream};
 use vdev_queue::{
     BackgroundRules, Class, Config, ConfigError, Depth, DeviceIo, Issue, LatencyBudget, Queue,
@@ -77,31 +79,66 @@ fn issues(queue: &mut Queue<()>, now_ns: u64) -> Vec<DeviceIo<()>> {
     std::iter::from_fn(|| queue.poll_issue(now_ns)).filter_map(Issue::io).collect()
 }
 
-/// A device with two slots, of which a stream of `class` always has one, and on which each I/O of
-/// it takes so long beside a background I/O, or without: how many of its I/Os end between a
-/// background I/O's end and the next one's start, for each of the last of so many.
-fn distances(budget: LatencyBudget, class: Class, alone_ns: u64, beside_ns: u64) -> Vec<u32> {
-    let config = Config { active_max: 2, depth: Depth::Fixed, ..with_budget(Some(budget)) };
-    let mut queue = Queue::new(config).expect("valid");
-    let (mut now_ns, mut distances, mut since) = (0, Vec::new(), 0);
-    for number in 0..40_000 {
-        queue.enqueue(read(class, number % 1000), (), now_ns);
-        if queue.stats(Class::Scrub).queued == 0 {
-            queue.enqueue(read(Class::Scrub, number % 1000), (), now_ns);
+/// A device with two slots, of which a stream always has one.
+struct TwoSlots {
+    queue: Queue<()>,
+    now_ns: u64,
+    /// I/Os of the stream that have ended since a background I/O did.
+    since: u32,
+}
+
+impl TwoSlots {
+    fn new(budget: LatencyBudget) -> Self {
+        let config = Config { active_max: 2, depth: Depth::Fixed, ..with_budget(Some(budget)) };
+        Self { queue: Queue::new(config).expect("valid"), now_ns: 0, since: 0 }
+    }
+
+    /// So many I/Os of a stream of `class`, each of which takes so long beside a background I/O, or
+    /// without: how many end between a background I/O's end and the next one's start.
+    fn run(&mut self, ios: u64, class: Class, alone_ns: u64, beside_ns: u64) -> Vec<u32> {
+        let mut distances = Vec::new();
+        for number in 0..ios {
+            if self.queue.stats(Class::Scrub).queued == 0 {
+                self.queue.enqueue(read(Class::Scrub, number % 1000), (), self.now_ns);
+            }
+            self.step(number, class, alone_ns, beside_ns, &mut distances);
         }
-        let mut ios = issues(&mut queue, now_ns);
+        distances
+    }
+
+    /// The same without a background I/O that waits.
+    fn run_alone(&mut self, ios: u64, class: Class, alone_ns: u64) {
+        self.queue.cancel_all();
+        let mut distances = Vec::new();
+        (0..ios).for_each(|number| self.step(number, class, alone_ns, 0, &mut distances));
+        assert!(distances.is_empty());
+    }
+
+    fn step(
+        &mut self,
+        number: u64,
+        class: Class,
+        alone_ns: u64,
+        beside_ns: u64,
+        distances: &mut Vec<u32>,
+    ) {
+        self.queue.enqueue(read(class, number % 1000), (), self.now_ns);
+        let mut ios = issues(&mut self.queue, self.now_ns);
         let background = ios.iter().position(|io| io.ticket.class() == Class::Scrub);
         let background = background.map(|at| ios.remove(at));
-        now_ns += if background.is_some() { beside_ns } else { alone_ns };
+        self.now_ns += if background.is_some() { beside_ns } else { alone_ns };
         if let Some(io) = background {
-            distances.push(since);
-            queue.complete(io.ticket, now_ns);
-            since = 0;
+            distances.push(self.since);
+            self.queue.complete(io.ticket, self.now_ns);
+            self.since = 0;
         }
-        since += u32::from(!ios.is_empty());
-        ios.into_iter().for_each(|io| queue.complete(io.ticket, now_ns));
+        self.since += u32::from(!ios.is_empty());
+        ios.into_iter().for_each(|io| self.queue.complete(io.ticket, self.now_ns));
     }
-    distances
+}
+
+fn distances(budget: LatencyBudget, class: Class, alone_ns: u64, beside_ns: u64) -> Vec<u32> {
+    TwoSlots::new(budget).run(40_000, class, alone_ns, beside_ns)
 }
 
 fn mean(distances: &[u32]) -> f64 {
@@ -137,6 +174,65 @@ fn who_nobody_waits_for_sets_no_budget() {
     let distances = distances(budget, Class::AsyncRead, 100_000, 5_000_000);
     assert!(distances.iter().all(|&distance| distance <= 64 + 1), "{distances:?}");
     assert!(distances.len() > 20_000, "{} background I/Os", distances.len());
+}
+
+/// … also when somebody waited before them.
+#[test]
+fn a_distance_is_given_up_when_nobody_waits_any_more() {
+    let mut device = TwoSlots::new(LatencyBudget::SHIPPED);
+    let far = device.run(40_000, Class::SyncRead, 100_000, 500_000);
+    assert!(mean(&far) > 6.0, "{} apart", mean(&far));
+    let near = device.run(10_000, Class::AsyncRead, 100_000, 500_000);
+    assert!(mean(&near) < 2.0, "{} apart, though nobody waits", mean(&near));
+}
+
+/// A scrub that pauses begins again where it was, not at the expense of the readers.
+#[test]
+fn a_time_without_background_tells_nothing() {
+    let mut device = TwoSlots::new(LatencyBudget::SHIPPED);
+    let before = device.run(40_000, Class::SyncRead, 100_000, 500_000);
+    device.run_alone(10_000, Class::SyncRead, 100_000);
+    let after = device.run(1_000, Class::SyncRead, 100_000, 500_000);
+    assert!(mean(&after) > mean(&before) / 2.0, "{}, {} before", mean(&after), mean(&before));
+}
+
+/// A memory's I/Os take some hundred ns.
+#[test]
+fn what_is_cheap_again_is_noticed_on_the_fastest_device() {
+    let mut device = TwoSlots::new(LatencyBudget::SHIPPED);
+    let far = device.run(40_000, Class::SyncRead, 200, 1_000);
+    let near = device.run(10_000, Class::SyncRead, 200, 220);
+    assert!(mean(&far) > 6.0 && mean(&near) < 2.0, "{}, then {}", mean(&far), mean(&near));
+}
+
+/// Where readers do not mind, more background I/Os than the minimum are beside them; when they
+/// leave, it does not become fewer.
+#[test]
+fn company_that_leaves_takes_no_slot_along() {
+    let config = Config { depth: Depth::Fixed, ..with_budget(Some(LatencyBudget::SHIPPED)) };
+    let mut queue = Queue::new(config).expect("valid");
+    let mut at_device = VecDeque::new();
+    for number in 0..4_000 {
+        let now_ns = number * 100;
+        queue.enqueue(read(Class::SyncRead, number), (), now_ns);
+        while queue.stats(Class::Scrub).queued < 8 {
+            queue.enqueue(read(Class::Scrub, number), (), now_ns);
+        }
+        at_device.extend(issues(&mut queue, now_ns));
+        let beside = queue.stats(Class::Scrub).active;
+        let of_readers = |io: &DeviceIo<()>| io.ticket.class() == Class::SyncRead;
+        if beside > 1 {
+            let (reads, _scrubs): (Vec<_>, Vec<_>) = at_device.into_iter().partition(of_readers);
+            reads.into_iter().for_each(|io| queue.complete(io.ticket, now_ns));
+            assert!(queue.active_max(Class::Scrub) >= beside, "{beside} beside reads");
+            return;
+        }
+        // Two readers all the time, and each I/O takes as long as two of these rounds.
+        while at_device.iter().filter(|io| of_readers(io)).count() > 1 {
+            queue.complete(at_device.pop_front().expect("one").ticket, now_ns + 100);
+        }
+    }
+    panic!("never more than the minimum");
 }
 
 /// A scrub without company is not held.

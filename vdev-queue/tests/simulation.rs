@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use vdev_queue::{
-    Aggregation, Class, Config, Depth, DepthRules, Flags, Id, Issue, Kind, Load, Member, MinPass,
-    PerClass, Queue, Request, Ticket,
+    Aggregation, BackgroundRules, Class, Config, Depth, DepthRules, Flags, Id, Issue, Kind,
+    LatencyBudget, Load, Member, MinPass, PerClass, Queue, Request, Ticket,
 };
 use vdev_sim::Rng;
 
@@ -19,6 +19,12 @@ const US: u64 = 1000;
 const SEEDS: u64 = 10_000;
 /// Events of a life.
 const STEPS: u64 = 120;
+/// One life of so many is long enough for what is measured to change …
+const LONG_ONE_OF: u64 = 50;
+/// … several times.
+const LONG_STEPS: u64 = 4000;
+/// Requests that wait; nobody comes beyond.
+const WAITING_MAX: usize = 400;
 
 /// A device and its clients.
 struct Life {
@@ -28,8 +34,10 @@ struct Life {
     /// When each I/O ends.
     at_device: BTreeMap<(u64, u64), Ticket>,
     issued_total: u64,
-    /// No I/O takes longer.
+    /// No I/O takes longer without a background I/O beside it.
     service_ns_max: u64,
+    /// So many times as long with one.
+    slowdown: u64,
     /// When each waiting request came, oldest first.
     waiting: PerClass<BTreeMap<Id, u64>>,
     /// I/Os of others issued while the class was overdue and had room.
@@ -58,7 +66,19 @@ fn config(rng: &mut Rng) -> Config {
     if rng.chance(300) {
         config.aggregation = Aggregation::Off;
     }
+    config.background = background(rng, config.background);
     config
+}
+
+/// The same rules with another budget, or none.
+fn background(rng: &mut Rng, rules: Option<BackgroundRules>) -> Option<BackgroundRules> {
+    let budget = LatencyBudget {
+        slowdown_permille: 1001 + rng.below(2000) as u32,
+        spacing_max: rng.below(40) as u32,
+        extra_max: rng.below(5) as u32,
+    };
+    let budget = rng.chance(800).then_some(budget);
+    rules.map(|rules| BackgroundRules { budget, ..rules })
 }
 
 fn request(rng: &mut Rng, class: Class) -> Request {
@@ -77,10 +97,11 @@ impl Life {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let queue = Queue::new(config(&mut rng)).expect("valid");
-        let service_ns_max = (1 + rng.below(100)) * US;
+        let (service_ns_max, slowdown) = ((1 + rng.below(100)) * US, 1 + rng.below(4));
         Self {
             queue,
             rng,
+            slowdown,
             now_ns: 0,
             at_device: BTreeMap::new(),
             issued_total: 0,
@@ -94,7 +115,7 @@ impl Life {
     fn step(&mut self) {
         match self.rng.below(10) {
             // Bursts, often of one class: a flood of readers, a scrub.
-            0..=4 => {
+            0..=4 if self.queue.len() < WAITING_MAX => {
                 let class = Class::ALL[self.rng.below(9) as usize];
                 for _ in 0..1 + self.rng.below(8) {
                     let request = request(&mut self.rng, class);
@@ -102,7 +123,12 @@ impl Life {
                     self.waiting[class].insert(id, self.now_ns);
                 }
             }
-            5..=8 => self.end_one(),
+            0..=8 => self.end_one(),
+            _ if self.rng.chance(100) => {
+                let mut config = self.queue.config().clone();
+                config.background = background(&mut self.rng, config.background);
+                self.queue.set_config(config).expect("valid");
+            }
             _ => self.queue.set_load(Load {
                 dirty_bytes: self.rng.below(100),
                 dirty_bytes_max: 100,
@@ -135,7 +161,10 @@ impl Life {
             io.members.iter().for_each(|member| self.leaves(member));
             self.count_passed_by(io.ticket.class(), &overdue);
             self.issued_total += 1;
-            let end_ns = self.now_ns + 1 + self.rng.below(self.service_ns_max);
+            let mut classes = Class::ALL.iter().filter(|class| class.is_background());
+            let is_disturbed = classes.any(|&class| self.queue.stats(class).active > 0);
+            let slowdown = if is_disturbed { self.slowdown } else { 1 };
+            let end_ns = self.now_ns + 1 + self.rng.below(self.service_ns_max) * slowdown;
             self.at_device.insert((end_ns, self.issued_total), io.ticket);
         }
     }
@@ -199,7 +228,8 @@ impl Life {
 
 fn live(seed: u64) {
     let mut life = Life::new(seed);
-    for _ in 0..STEPS {
+    let is_long = seed.is_multiple_of(LONG_ONE_OF);
+    for _ in 0..if is_long { LONG_STEPS } else { STEPS } {
         life.step();
     }
     life.finish();

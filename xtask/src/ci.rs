@@ -40,7 +40,8 @@ fn clippy() -> Result<()> {
 /// The hand-overs under model checkers. These build the crate anew, with its
 /// locks and threads exchanged, so each has a target directory of its own.
 fn models() -> Result<()> {
-    for (checker, package) in [("shuttle", "zio-core"), ("loom", "vdev-queue")] {
+    for (checker, package) in [("shuttle", "zio-core"), ("shuttle", "pool"), ("loom", "vdev-queue")]
+    {
         let mut command =
             house::cargo(["test", "--release", "--package", package, "--test", checker]);
         command.env("RUSTFLAGS", format!("--cfg {checker}"));

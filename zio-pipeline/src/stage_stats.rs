@@ -18,9 +18,11 @@ pub struct StageStats {
     /// after having waited in it, or is sent back to it.
     pub runs: u64,
     /// Zios that came without an error and were passed on with one. Those that end in the stage
-    /// are not seen.
+    /// are not seen, nor are large blocks that [other threads](crate::Builder::hash_threads)
+    /// found to be bad.
     pub errors: u64,
-    /// Time spent in it, in ns: work, since no stage waits.
+    /// Time spent in it, in ns: work, since no stage waits. Without the hashes of large blocks,
+    /// which other threads do.
     pub busy_ns: u64,
 }
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 use super::line::{Inner, Place};
+use super::sync::{self, Thread};
 use super::throttle::Ticket;
 use super::value::Dirty;
 
@@ -58,7 +58,7 @@ impl Admission {
     /// # Errors
     /// [`Refused`].
     pub fn wait(mut self) -> Result<Dirty, Refused> {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let waker = Waker::from(Arc::new(Unpark(sync::current())));
         loop {
             if let Some(result) = self.look(Some(&waker), true) {
                 return result;
@@ -66,9 +66,9 @@ impl Admission {
             let inner = &self.inner;
             let until_ns = inner.state.lock().sleeps_until(self.ticket);
             match until_ns.map(|until_ns| until_ns.saturating_sub((inner.clock)())) {
-                None => std::thread::park(),
+                None => sync::park(),
                 Some(0) => {}
-                Some(ns) => std::thread::park_timeout(Duration::from_nanos(ns)),
+                Some(ns) => sync::park_timeout(Duration::from_nanos(ns)),
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use zio_core::Txg;
 use zio_pipeline::{Load, Pipeline};
@@ -10,6 +9,7 @@ use zio_pipeline::{Load, Pipeline};
 use super::admission::Admission;
 use super::config::{Config, ConfigError};
 use super::line::{Inner, Place};
+use super::sync::Instant;
 use super::throttle::{Push, Throttle, Ticket};
 
 /// The dirty data of a pool: who brings some waits here for its turn. See the [module](crate::dirty).

@@ -1,13 +1,13 @@
 //! The line of many threads: who waits, who is woken, who keeps the time, who is told.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use parking_lot::Mutex;
 use zio_core::Txg;
 use zio_pipeline::Load;
 
+use super::sync::{AtomicBool, Mutex};
 use super::throttle::{Throttle, Ticket};
 
 pub(super) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;

@@ -45,6 +45,7 @@ mod data;
 mod drain;
 mod line;
 mod pace;
+mod sync;
 mod throttle;
 mod txgs;
 mod value;

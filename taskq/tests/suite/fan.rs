@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use crate::common::{FOREVER, Gate, ROUTE, ask, thread_name};
 use taskq::{Config, FanOut, Job, Taskq, WorkPanicked};
@@ -65,6 +66,53 @@ fn dropping_it_waits_for_all_work() {
     }
     drop(fan);
     assert_eq!(count.load(Ordering::SeqCst), 200);
+}
+
+/// A thread that waits for a part of its work helps with another work: not with all that are there,
+/// one after the other or one on top of the other.
+#[test]
+fn the_first_is_not_buried_under_all_the_others() {
+    let fan = FanOut::new("fan", 2, 0).unwrap();
+    let (taken, gate) = (Gate::default(), Gate::default());
+    let (sender, receiver) = mpsc::channel();
+    let (is_taken, takes, held) = (taken.clone(), taken, gate.clone());
+    let work = move || {
+        let part = || {
+            takes.open();
+            held.pass();
+        };
+        // The other thread takes the second half, so this one has to wait for it.
+        rayon::join(|| is_taken.pass(), part);
+    };
+    let first = sender.clone();
+    fan.run(work, move |_| first.send("first").unwrap());
+    for _ in 0..50 {
+        let sender = sender.clone();
+        fan.run(|| (), move |_| sender.send("other").unwrap());
+    }
+    drop(sender);
+    let before = std::iter::from_fn(|| receiver.recv_timeout(Duration::from_millis(100)).ok());
+    let before = before.collect::<Vec<_>>();
+    gate.open();
+    assert!(before.len() <= 1, "{before:?} while the first one waits");
+    assert_eq!(before.len() + receiver.iter().count(), 51);
+}
+
+/// What waits for its turn is done as well, whoever drops the pool.
+#[test]
+fn works_that_have_not_begun_outlive_the_pool() {
+    let fan = Arc::new(FanOut::new("fan", 1, 0).unwrap());
+    let (sender, receiver) = mpsc::channel();
+    let (last, gate) = (Arc::clone(&fan), Gate::default());
+    let held = gate.clone();
+    fan.run(move || held.pass(), move |_| drop(last));
+    for n in 0..20 {
+        let sender = sender.clone();
+        fan.run(move || n, move |n| sender.send(n.unwrap()).unwrap());
+    }
+    drop((fan, sender));
+    gate.open();
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::thread;
 
 use vdev_disk::Memory;
 use zio_pipeline::{
-    BlockPointer, Builder, Checksum, Compression, ErrorKind, Pipeline, Priority, VdevId,
+    BlockPointer, Builder, Checksum, Compression, Control, DatasetKeys, ErrorKind, Pipeline,
+    Priority, Suite, VdevId,
 };
 
 use crate::common::{MIB, noise};
@@ -85,6 +86,66 @@ fn a_flipped_bit_is_found_by_whoever_hashes() {
     file.write_all_at(&byte, place).unwrap();
     file.sync_all().unwrap();
     assert!(pipeline.read(&bp).wait().unwrap() == data);
+}
+
+/// A bad copy is found by one of these threads, the good one is read, and the bad one mended.
+#[test]
+fn another_copy_is_read_and_the_bad_one_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let data = noise(5, LARGE_BYTES);
+    let pipeline = Pipeline::builder().hash_threads(2).create(&path, 64 * MIB).build().unwrap();
+    let write = pipeline.write(&data).checksum(Checksum::Blake3).compression(Compression::Off);
+    let bp = write.copies(2).wait().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let first = zio_pipeline::DATA_START_BYTES + bp.dvas().next().unwrap().offset_bytes();
+    file.write_all_at(&[0xaa; 4096], first + 2_000_000).unwrap();
+    let checksum_errors = || pipeline.leaf_errors(VdevId(0), 0).unwrap().checksum;
+    for _ in 0..2 {
+        assert!(pipeline.read(&bp).wait().unwrap() == data);
+        pipeline.wait_idle();
+        assert_eq!(checksum_errors(), 1, "mended at once");
+    }
+}
+
+/// Half of the sum is a MAC there; and the same block again is the same block.
+#[test]
+fn encrypted_and_shared_blocks() {
+    let keys = DatasetKeys::new(Suite::Aes256Gcm, &[3; 32]).unwrap().hmac(&[9; 64]).unwrap();
+    let pipeline = builder().hash_threads(2).keys(keys).build().unwrap();
+    let data = noise(6, LARGE_BYTES);
+    let write = || pipeline.write(&data).checksum(Checksum::Blake3).compression(Compression::Off);
+    let secret = write().encrypt(true).object_type(19).wait().unwrap();
+    assert!(secret.is_encrypted() && pipeline.read(&secret).wait().unwrap() == data);
+    let handles = [(); 6].map(|()| write().dedup(true).start().unwrap());
+    let shared = handles.map(|handle| handle.wait().unwrap());
+    assert!(shared.iter().all(|bp| bp.same_block(&shared[0])));
+    assert_eq!(pipeline.dedup_references(), 6);
+    assert!(pipeline.read(&shared[0]).wait().unwrap() == data);
+    shared.iter().for_each(|bp| pipeline.free(bp).wait().unwrap());
+    pipeline.free(&secret).wait().unwrap();
+    assert_eq!(pipeline.allocated_bytes(), 0);
+}
+
+/// Whoever is cancelled meanwhile ends, and keeps no space; a hash is not interrupted.
+#[test]
+fn cancelled_while_they_are_hashed() {
+    let pipeline = builder().hash_threads(2).build().unwrap();
+    let data = noise(7, LARGE_BYTES);
+    for round in 0..10 {
+        let control = Control::new();
+        let write = || pipeline.write(data.clone()).checksum(Checksum::Blake3).control(&control);
+        let handles = [(); 8].map(|()| write().start().unwrap());
+        thread::sleep(std::time::Duration::from_micros(300 * round));
+        control.cancel();
+        for result in handles.map(|handle| handle.wait()) {
+            match result {
+                Ok(bp) => pipeline.free(&bp).wait().unwrap(),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled),
+            }
+        }
+        assert_eq!(pipeline.allocated_bytes(), 0);
+    }
 }
 
 /// Many at once, from many threads, beside small ones; and a pipeline that ends while they are
