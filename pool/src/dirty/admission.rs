@@ -31,7 +31,7 @@ impl Wake for Unpark {
     }
 }
 
-/// A place in the line, made by [`DirtyData::admit`]: wait for it, await it, or look at it now and then. Dropped,
+/// A place in the line, made by [`DirtyData::admit`](crate::dirty::DirtyData::admit): wait for it, await it, or look at it now and then. Dropped,
 /// it is given up.
 #[must_use = "nothing may be made dirty before this says so"]
 pub struct Admission {
@@ -47,7 +47,7 @@ impl Admission {
         Self { inner, ticket, bytes, over: false }
     }
 
-    /// To [cancel](DirtyData::cancel) it by, from elsewhere.
+    /// To [cancel](crate::dirty::DirtyData::cancel) it by, from elsewhere.
     pub fn ticket(&self) -> Ticket {
         self.ticket
     }
@@ -101,7 +101,7 @@ impl Future for Admission {
     type Output = Result<Dirty, Refused>;
 
     /// Ready as soon as somebody lets it in: a completion, a thread that waits, or
-    /// [`DirtyData::turn`].
+    /// [`DirtyData::turn`](crate::dirty::DirtyData::turn).
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.look(Some(cx.waker()), false).map_or(Poll::Pending, Poll::Ready)
     }

@@ -121,12 +121,12 @@ impl DirtyData {
         Admission::new(Arc::clone(&self.inner), ticket, bytes)
     }
 
-    /// Takes somebody's place in the line away: it gets [`Refused::Cancelled`]. `false` if it has been let in already.
+    /// Takes somebody's place in the line away: it gets [`Refused::Cancelled`](crate::dirty::Refused::Cancelled). `false` if it has been let in already.
     pub fn cancel(&self, ticket: Ticket) -> bool {
         self.inner.change(|state, _| state.refuse(ticket))
     }
 
-    /// Lets nobody in any more; who waits gets [`Refused::Closed`]. What is dirty stays so until it is written.
+    /// Lets nobody in any more; who waits gets [`Refused::Closed`](crate::dirty::Refused::Closed). What is dirty stays so until it is written.
     pub fn close(&self) {
         self.inner.change(|state, _| {
             state.closed = true;
