@@ -61,15 +61,39 @@ pub(crate) struct Pace {
     extra: u32,
     /// Interactive I/Os that have ended since a background one did.
     since_background: u32,
-    /// Interactive I/Os that have ended in this window.
+    window: Window,
+}
+
+/// What has ended in the present window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    /// Interactive I/Os.
     ended: u32,
-    is_quiet: bool,
     /// Synchronous ones of them.
     waited: u32,
     alone: Mean,
     beside: Mean,
     /// One of those beside did meet a background I/O.
     has_met: bool,
+}
+
+impl Window {
+    fn is_quiet(&self) -> bool {
+        self.alone.count < ALONE_WANTED && self.ended < QUIET_MAX
+    }
+
+    fn take(&mut self, sample: Option<Sample>) {
+        if let Some(sample) = sample {
+            self.waited += 1;
+            if !self.is_quiet() {
+                self.beside.add(sample.service_ns);
+                self.has_met |= !sample.was_alone;
+            } else if sample.was_alone {
+                self.alone.add(sample.service_ns);
+            }
+        }
+        self.ended += 1;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,18 +123,7 @@ pub(crate) struct Sample {
 
 impl Pace {
     pub(crate) fn new(budget: LatencyBudget) -> Self {
-        Self {
-            budget,
-            spacing: 0,
-            extra: 0,
-            since_background: 0,
-            ended: 0,
-            is_quiet: true,
-            waited: 0,
-            alone: Mean::default(),
-            beside: Mean::default(),
-            has_met: false,
-        }
+        Self { budget, spacing: 0, extra: 0, since_background: 0, window: Window::default() }
     }
 
     /// Takes a new budget; what was found stays, as far as it allows it.
@@ -122,7 +135,7 @@ impl Pace {
 
     /// Background I/Os of a class that may be at the device beside others.
     pub(crate) fn limit(&self, min: u32, max: u32) -> u32 {
-        if self.is_quiet || self.since_background < self.spacing {
+        if self.window.is_quiet() || self.since_background < self.spacing {
             return 0;
         }
         self.share(min, max)
@@ -140,34 +153,23 @@ impl Pace {
     /// An interactive I/O ended; `sample`: it was a synchronous one.
     pub(crate) fn interactive_ended(&mut self, sample: Option<Sample>) {
         self.since_background = self.since_background.saturating_add(1);
-        self.ended += 1;
-        if let Some(sample) = sample {
-            self.waited += 1;
-            if !self.is_quiet {
-                self.beside.add(sample.service_ns);
-                self.has_met |= !sample.was_alone;
-            } else if sample.was_alone {
-                self.alone.add(sample.service_ns);
-            }
-        }
-        self.is_quiet &= self.alone.count < ALONE_WANTED && self.ended < QUIET_MAX;
-        if self.ended >= WINDOW {
-            self.judge();
-            (self.ended, self.waited, self.is_quiet, self.has_met) = (0, 0, true, false);
-            (self.alone, self.beside) = (Mean::default(), Mean::default());
+        self.window.take(sample);
+        if self.window.ended >= WINDOW {
+            let window = std::mem::take(&mut self.window);
+            self.judge(window);
         }
     }
 
-    fn judge(&mut self) {
-        if self.waited < WAITED_MIN {
+    fn judge(&mut self, Window { waited, alone, beside, has_met, .. }: Window) {
+        if waited < WAITED_MIN {
             self.come_nearer();
             return;
         }
-        let is_enough = self.alone.count >= ALONE_WANTED && self.beside.count >= BESIDE_WANTED;
-        if !is_enough || !self.has_met {
+        let is_enough = alone.count >= ALONE_WANTED && beside.count >= BESIDE_WANTED;
+        if !is_enough || !has_met {
             return;
         }
-        let (Some(alone_ns), Some(beside_ns)) = (self.alone.ns(), self.beside.ns()) else { return };
+        let (Some(alone_ns), Some(beside_ns)) = (alone.ns(), beside.ns()) else { return };
         let budget_ns = alone_ns.saturating_mul(u64::from(self.budget.slowdown_permille)) / 1000;
         if beside_ns > budget_ns {
             self.lower();
