@@ -198,14 +198,10 @@ impl VdevSpace {
         let (units, txg) = (self.units_of_one(want.size_bytes)?, want.txg);
         let others: SmallVec<[Extent; 3]> = others.iter().map(|&dva| self.extent_of(dva)).collect();
         let gap_units = self.size_units.div_ceil(1 << APART_SHIFT);
-        let mut windows = windows_between(self.size_units, &others, gap_units);
-        windows.retain(|window| match window.meet(self.units_in(part)) {
-            Some(met) => {
-                *window = met;
-                true
-            }
-            None => false,
-        });
+        let windows: SmallVec<[Run; 4]> = windows_between(self.size_units, &others, gap_units)
+            .into_iter()
+            .filter_map(|window| window.meet(self.units_in(part)))
+            .collect();
         let within = windows.iter().find_map(|&window| self.allocate_within(window, units, txg));
         within
             .or_else(|| self.allocate_across(&windows, units, txg))
