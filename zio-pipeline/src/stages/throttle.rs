@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use zio_core::task::Place;
 use zio_core::{
     Allocator, Bookmark, Engine, Error, ErrorKind, Next, Priority, QueueKind, Released, Share,
-    Slots, SpaceClass, Stage, Stages, Zio, ZioBox,
+    Slots, SpaceClass, Stage, Stages, Want, Zio, ZioBox,
 };
 
 use super::space;
@@ -39,11 +39,6 @@ struct Waiting {
 
 /// Lanes of one shard.
 const LANES: usize = 2 * SpaceClass::ALL.len();
-
-/// Bytes that a write wants to have under way.
-fn wanted_bytes(zio: &Zio) -> u64 {
-    zio.size_bytes as u64 * u64::from(zio.props.copies)
-}
 
 /// Who may allocate, and who has to wait.
 pub(crate) struct Throttle {
@@ -78,15 +73,14 @@ impl Throttle {
         })
     }
 
-    fn lane_of(&self, zio: &Zio) -> &Lane {
-        let want = space::want(zio);
+    fn lane_of(&self, share: Share, want: &Want) -> &Lane {
         let shard = want.affinity as usize % (self.lanes.len() / LANES);
-        let lane = 2 * want.class as usize + usize::from(share_of(zio) == Share::Background);
+        let lane = 2 * want.class as usize + usize::from(share == Share::Background);
         &self.lanes[LANES * shard + lane]
     }
 
-    fn reserve(&self, zio: &Zio) -> Option<Slots> {
-        let mut slots = self.allocator.reserve_for(share_of(zio), &space::want(zio))?;
+    fn reserve(&self, share: Share, want: &Want) -> Option<Slots> {
+        let mut slots = self.allocator.reserve_for(share, want)?;
         if let Some(this) = self.this.upgrade() {
             slots.on_release(this);
         }
@@ -95,11 +89,12 @@ impl Throttle {
 
     /// Lets the zio in, or parks it. Who is let in may be another zio that
     /// waits longer or stands before it.
-    fn admit(&self, mut zio: ZioBox) -> Next {
-        let lane = self.lane_of(&zio);
+    fn admit(&self, mut zio: ZioBox, want: &Want) -> Next {
+        let share = share_of(&zio);
+        let lane = self.lane_of(share, want);
         let mut waiting = lane.waiting.lock();
         if waiting.zios.is_empty()
-            && let Some(slots) = self.reserve(&zio)
+            && let Some(slots) = self.reserve(share, want)
         {
             zio.slots = Some(slots);
             return Some(zio);
@@ -120,7 +115,8 @@ impl Throttle {
         for lane in &self.lanes {
             let waiting = lane.waiting.lock();
             all.waiting += waiting.zios.len();
-            all.waiting_bytes += waiting.zios.values().map(|zio| wanted_bytes(zio)).sum::<u64>();
+            all.waiting_bytes +=
+                waiting.zios.values().map(|zio| space::want(zio).all_bytes()).sum::<u64>();
             all.waited_total += waiting.arrivals;
         }
         all
@@ -128,7 +124,7 @@ impl Throttle {
 
     fn first_in(&self, lane: &Lane, waiting: &mut Waiting) -> Next {
         let first = waiting.zios.first_entry()?;
-        let slots = self.reserve(first.get())?;
+        let slots = self.reserve(share_of(first.get()), &space::want(first.get()))?;
         let mut zio = first.remove();
         lane.len.store(waiting.zios.len(), Ordering::Relaxed);
         zio.slots = Some(slots);
@@ -172,7 +168,8 @@ impl Stage for DvaThrottle {
     }
 
     fn run(&self, mut zio: ZioBox) -> Next {
-        if let Err(full) = self.shared.allocator.admit(&space::want(&zio)) {
+        let want = space::want(&zio);
+        if let Err(full) = self.shared.allocator.admit(&want) {
             zio.fail(Error::because(ErrorKind::NoSpace, full));
             zio.become_interlock();
             return Some(zio);
@@ -181,6 +178,6 @@ impl Stage for DvaThrottle {
         if zio.class() == Priority::SyncWrite || zio.data.is_empty() {
             return Some(zio);
         }
-        self.shared.throttle.admit(zio)
+        self.shared.throttle.admit(zio, &want)
     }
 }
