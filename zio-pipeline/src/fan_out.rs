@@ -30,42 +30,37 @@ impl Fan {
         Self { threads, pools: Default::default() }
     }
 
-    /// Hashes elsewhere, if this zio's data is worth it, and lets the zio go on from its next
-    /// stage in a lane of this kind.
-    ///
-    /// # Errors
-    /// The zio, where it is to be hashed here.
-    pub(crate) fn hash(
-        &self,
-        zio: ZioBox,
-        kind: QueueKind,
-        work: impl FnOnce(&mut Zio) + Send + 'static,
-    ) -> Result<(), ZioBox> {
+    /// The threads that the hash of this zio's data is worth; `None`: it is hashed where it is.
+    pub(crate) fn for_hash_of(&self, zio: &Zio) -> Option<&FanOut> {
         let is_large =
             zio.data.len() >= FAN_OUT_BYTES_MIN && zio.bp.checksum_id() == Algorithm::Blake3.id();
-        let Some(pool) = is_large.then(|| self.pool(&zio)).flatten() else { return Err(zio) };
-        pool.run(
-            move || {
-                let mut zio = zio;
-                work(&mut zio);
-                zio
-            },
-            move |hashed| {
-                // One whose work panicked has told its parents when it was dropped.
-                if let Ok(zio) = hashed {
-                    Engine::dispatch(zio, kind, Place::Back);
-                }
-            },
-        );
-        Ok(())
-    }
-
-    fn pool(&self, zio: &Zio) -> Option<&FanOut> {
-        if self.threads < 2 {
+        if !is_large || self.threads < 2 {
             return None;
         }
         let which = usize::from(zio.class().is_background());
         let name = ["zio-hash", "zio-hash-back"][which];
         self.pools[which].get_or_init(|| FanOut::new(name, self.threads, NICE[which]).ok()).as_ref()
     }
+}
+
+/// Has `work` done on these threads; then the zio goes on from its next stage, in a lane of this kind.
+pub(crate) fn hash(
+    fan: &FanOut,
+    zio: ZioBox,
+    kind: QueueKind,
+    work: impl FnOnce(&mut Zio) + Send + 'static,
+) {
+    fan.run(
+        move || {
+            let mut zio = zio;
+            work(&mut zio);
+            zio
+        },
+        move |hashed| {
+            // One whose work panicked has told its parents when it was dropped.
+            if let Ok(zio) = hashed {
+                Engine::dispatch(zio, kind, Place::Back);
+            }
+        },
+    );
 }

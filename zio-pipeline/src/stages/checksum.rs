@@ -12,6 +12,7 @@ use zio_core::{
 };
 
 use super::gang;
+use crate::fan_out;
 use crate::shared::{Shared, order_of};
 
 /// CHECKSUM_GENERATE: the checksum of the stored form goes into the pointer.
@@ -48,17 +49,14 @@ impl Stage for Generate {
             return Some(zio);
         }
         match self.shared.checksums.get(zio.bp.checksum_id()) {
-            Ok(&context) => {
-                let elsewhere = move |zio: &mut Zio| {
-                    let words = words_of(zio, &context, Effort::AllCpus);
-                    zio.bp.set_checksum(words);
-                };
-                zio = match self.shared.fan.hash(zio, QueueKind::Issue, elsewhere) {
-                    Ok(()) => return None,
-                    Err(zio) => zio,
-                };
-                let words = words_of(&zio, &context, Effort::ThisThread);
-                zio.bp.set_checksum(words);
+            Ok(context) => {
+                if let Some(fan) = self.shared.fan.for_hash_of(&zio) {
+                    let context = *context;
+                    let work = move |zio: &mut Zio| sum_up(zio, &context, Effort::AllCpus);
+                    fan_out::hash(fan, zio, QueueKind::Issue, work);
+                    return None;
+                }
+                sum_up(&mut zio, context, Effort::ThisThread);
             }
             Err(error) => {
                 zio.fail(error);
@@ -77,18 +75,19 @@ enum Effort {
     AllCpus,
 }
 
-/// The checksum of what is to be stored; beside a MAC, half of it.
-fn words_of(zio: &Zio, context: &Context, effort: Effort) -> [u64; 4] {
+/// The checksum of what is to be stored goes into the pointer; beside a MAC, half of it.
+fn sum_up(zio: &mut Zio, context: &Context, effort: Effort) {
     let order = order_of(&zio.bp);
-    if zio.bp.has_mac() {
-        let [a, b] = context.compute_truncated(order, zio.data.chunks());
-        let [c, d] = zio.bp.mac_words();
-        return [a, b, c, d];
-    }
-    match effort {
+    let words = match effort {
+        _ if zio.bp.has_mac() => {
+            let [a, b] = context.compute_truncated(order, zio.data.chunks());
+            let [c, d] = zio.bp.mac_words();
+            [a, b, c, d]
+        }
         Effort::ThisThread => context.compute(order, zio.data.chunks()).0,
         Effort::AllCpus => context.compute_parallel(order, zio.data.chunks()).0,
-    }
+    };
+    zio.bp.set_checksum(words);
 }
 
 /// A block that holds its own checksum is sealed in a copy of the caller's data.
@@ -145,18 +144,14 @@ impl Verify {
             Ok(Algorithm::GangHeader) => verify_gang_header(zio),
             Ok(Algorithm::Zilog) => verify_inside(zio, &Verifier::Zilog(seed)),
             Ok(Algorithm::Zilog2) => verify_inside(zio, &Verifier::Zilog2(seed)),
-            _ => self.verify_by_pointer(zio),
+            _ => verify_by_pointer(&self.shared, zio, Effort::ThisThread),
         }
-    }
-
-    fn verify_by_pointer(&self, zio: &Zio) -> Result<(), Error> {
-        let context = self.shared.checksums.get(zio.bp.checksum_id())?;
-        compare(zio, context, Effort::ThisThread)
     }
 }
 
 /// Is what was read what the pointer says?
-fn compare(zio: &Zio, context: &Context, effort: Effort) -> Result<(), Error> {
+fn verify_by_pointer(shared: &Shared, zio: &Zio, effort: Effort) -> Result<(), Error> {
+    let context = shared.checksums.get(zio.bp.checksum_id())?;
     let (order, [a, b, c, d]) = (order_of(&zio.bp), zio.bp.checksum());
     let verified = match effort {
         _ if zio.bp.has_mac() => context.verify_truncated(order, zio.data.chunks(), [a, b]),
@@ -243,18 +238,16 @@ impl Stage for Verify {
             return Some(zio);
         }
         if !zio.flags().contains(Flags::PHYSICAL)
-            && let Ok(&context) = self.shared.checksums.get(zio.bp.checksum_id())
+            && let Some(fan) = self.shared.fan.for_hash_of(&zio)
         {
             let shared = Arc::clone(&self.shared);
-            let elsewhere = move |zio: &mut Zio| {
-                if let Err(error) = compare(zio, &context, Effort::AllCpus) {
+            let work = move |zio: &mut Zio| {
+                if let Err(error) = verify_by_pointer(&shared, zio, Effort::AllCpus) {
                     refuse(&shared, zio, error);
                 }
             };
-            zio = match self.shared.fan.hash(zio, QueueKind::Interrupt, elsewhere) {
-                Ok(()) => return None,
-                Err(zio) => zio,
-            };
+            fan_out::hash(fan, zio, QueueKind::Interrupt, work);
+            return None;
         }
         if let Err(error) = self.verify(&mut zio) {
             refuse(&self.shared, &mut zio, error);
