@@ -6,24 +6,14 @@ use std::time::{Duration, Instant};
 
 use pool::destroy::{Block, Config, Destroy, State};
 use zio_core::Dva;
-use zio_core::bp::{ByteOrder, Properties};
+use zio_core::bp::Properties;
 use zio_pipeline::{BlockPointer, Pipeline, VdevId};
 
 const BLOCKS: u64 = 1_000_000;
 
 /// Blocks of 512 bytes that nobody has written: every other sector.
 fn pointer(number: u64) -> BlockPointer {
-    let mut bp = BlockPointer::with_properties(&Properties {
-        lsize_bytes: 512,
-        psize_bytes: 512,
-        compression: 2,
-        checksum: 7,
-        object_type: 19,
-        level: 0,
-        crypt: false,
-        dedup: false,
-        order: ByteOrder::Little,
-    });
+    let mut bp = BlockPointer::with_properties(&Properties::plain(512));
     bp.set_dva(0, Dva::new(VdevId(0), number * 1024, 512));
     bp.set_birth(1, 1);
     bp

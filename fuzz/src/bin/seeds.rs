@@ -105,17 +105,7 @@ fn pointers_to_the_edge(seeds: &mut Seeds) {
         let places = [("last", last, false), ("gang", last, true)];
         let beyond = last.checked_add(unit_bytes).map(|offset| ("beyond", offset, false));
         for (name, offset_bytes, gang) in places.into_iter().chain(beyond) {
-            let mut bp = BlockPointer::with_properties(&Properties {
-                lsize_bytes: SECTOR_BYTES,
-                psize_bytes: SECTOR_BYTES,
-                compression: 2,
-                checksum: 7,
-                object_type: 19,
-                level: 0,
-                crypt: false,
-                dedup: false,
-                order: zio_core::bp::ByteOrder::Little,
-            });
+            let mut bp = BlockPointer::with_properties(&Properties::plain(SECTOR_BYTES));
             bp.set_dva(0, Dva::new(VdevId(0), offset_bytes, unit_bytes).with_gang(gang));
             bp.set_birth(6, 6);
             let seed = [&[index << 1][..], &bp.to_bytes()].concat();

@@ -46,17 +46,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 fn leader(psize_bytes: u64) -> BlockPointer {
-    let mut bp = BlockPointer::with_properties(&Properties {
-        lsize_bytes: psize_bytes,
-        psize_bytes,
-        compression: 2,
-        checksum: 7,
-        object_type: 19,
-        level: 0,
-        crypt: false,
-        dedup: false,
-        order: ByteOrder::Little,
-    });
+    let mut bp = BlockPointer::with_properties(&Properties::plain(psize_bytes));
     bp.set_dva(0, Dva::new(VdevId(0), 0, SECTOR_BYTES).with_gang(true));
     bp.set_birth(7, 7);
     bp

@@ -144,22 +144,12 @@ impl<P> Batch<P> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use zio_core::bp::{ByteOrder, Properties};
+    use zio_core::bp::Properties;
 
     use super::*;
 
     fn pointer(vdev: u32, sector: u64, birth: u64) -> BlockPointer {
-        let mut bp = BlockPointer::with_properties(&Properties {
-            lsize_bytes: 4096,
-            psize_bytes: 4096,
-            compression: 2,
-            checksum: 7,
-            object_type: 19,
-            level: 0,
-            crypt: false,
-            dedup: false,
-            order: ByteOrder::Little,
-        });
+        let mut bp = BlockPointer::with_properties(&Properties::plain(4096));
         bp.set_dva(0, Dva::new(VdevId(vdev), sector * 4096, 4096));
         bp.set_birth(birth, birth);
         bp

@@ -11,7 +11,7 @@ use pool::destroy::{
 use pool::scrub::Block;
 use proptest::prelude::*;
 use vdev_sim::{DiskConfig, Machine, Rng, SimAllocator, SimAllocatorConfig};
-use zio_core::bp::{ByteOrder, Properties};
+use zio_core::bp::Properties;
 use zio_core::{Allocator, Dva};
 use zio_pipeline::{BlockPointer, Checksum, ErrorKind, Pipeline, VdevId};
 
@@ -20,17 +20,7 @@ use crate::scrub::listed;
 
 /// A pointer to a plain block that nobody has written.
 fn pointer(offset_bytes: u64, bytes: u64) -> BlockPointer {
-    let mut bp = BlockPointer::with_properties(&Properties {
-        lsize_bytes: bytes,
-        psize_bytes: bytes,
-        compression: 2,
-        checksum: 7,
-        object_type: 19,
-        level: 0,
-        crypt: false,
-        dedup: false,
-        order: ByteOrder::Little,
-    });
+    let mut bp = BlockPointer::with_properties(&Properties::plain(bytes));
     bp.set_dva(0, Dva::new(VdevId(0), offset_bytes, bytes));
     bp.set_birth(1, 1);
     bp

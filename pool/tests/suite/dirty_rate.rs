@@ -257,19 +257,24 @@ fn a_change_is_noticed_before_the_sync_ends() {
     assert!(fast > 110 * MB, "{fast}");
 }
 
+/// A transaction group of so many bytes, which go out at the end of its sync. Returns when that is.
+fn sync_one(throttle: &mut Throttle, bytes: u64, now_ns: u64, takes_ns: u64) -> u64 {
+    throttle.enqueue(bytes, now_ns);
+    let txg = throttle.poll(now_ns).unwrap().txg;
+    throttle.close_txg(now_ns);
+    throttle.begin_sync(now_ns);
+    let end_ns = now_ns + takes_ns;
+    throttle.end(txg, bytes, end_ns);
+    throttle.end_sync(end_ns);
+    end_ns
+}
+
 #[test]
 fn writers_are_let_in_before_the_devices_run_dry() {
     let mut throttle = Throttle::new(small(), 1, 0).unwrap();
     let mut now_ns = 0;
     for (bytes, takes_ns) in [(20 * MB, S / 5), (20 * MB, S / 5), (100 * MB, S)] {
-        throttle.enqueue(bytes, now_ns);
-        let txg = throttle.poll(now_ns).unwrap().txg;
-        throttle.close_txg(now_ns);
-        throttle.begin_sync(now_ns);
-        now_ns += takes_ns;
-        throttle.end(txg, bytes, now_ns);
-        throttle.end_sync(now_ns);
-        now_ns += 2 * S;
+        now_ns = sync_one(&mut throttle, bytes, now_ns, takes_ns) + 2 * S;
     }
     // 150 MB are the limit; of 100 MB that go out at once 54 are levelled. Nothing is left to write, so writers get
     // in faster than at the drain rate, by which it would be 20 MB in a fifth of a second.
@@ -336,14 +341,7 @@ fn flushes_of_an_idle_pool_do_not_make_its_device_slow() {
     let mut throttle = Throttle::new(small(), 1, 0).unwrap();
     let mut now_ns = 0;
     let mut txg = |bytes, takes_ns| {
-        throttle.enqueue(bytes, now_ns);
-        let txg = throttle.poll(now_ns).unwrap().txg;
-        throttle.close_txg(now_ns);
-        throttle.begin_sync(now_ns);
-        now_ns += takes_ns;
-        throttle.end(txg, bytes, now_ns);
-        throttle.end_sync(now_ns);
-        now_ns += 5 * S;
+        now_ns = sync_one(&mut throttle, bytes, now_ns, takes_ns) + 5 * S;
         throttle.drain_bytes_per_s(now_ns).unwrap()
     };
     assert_eq!((0..4).map(|_| txg(100 * MB / 5, S / 5)).last(), Some(100 * MB));

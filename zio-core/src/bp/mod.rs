@@ -120,6 +120,24 @@ pub struct Properties {
     pub order: ByteOrder,
 }
 
+impl Properties {
+    /// A plain block of a file's contents, stored as it is: not compressed, under fletcher4,
+    /// written by a little-endian machine.
+    pub const fn plain(size_bytes: u64) -> Self {
+        Self {
+            lsize_bytes: size_bytes,
+            psize_bytes: size_bytes,
+            compression: 2,
+            checksum: 7,
+            object_type: 19,
+            level: 0,
+            crypt: false,
+            dedup: false,
+            order: ByteOrder::Little,
+        }
+    }
+}
+
 /// A usable block pointer.
 ///
 /// ```

@@ -361,17 +361,7 @@ fn pointers_that_nobody_checked() {
         DiskConfig { sector_bytes: 4096, physical_bytes: 4096, ..DiskConfig::fixed(16 * MIB, 100) },
     );
     let pipeline = sim.pipeline();
-    let mut bp = BlockPointer::with_properties(&Properties {
-        lsize_bytes: 8192,
-        psize_bytes: 8192,
-        compression: 2,
-        checksum: 7,
-        object_type: 19,
-        level: 0,
-        crypt: false,
-        dedup: false,
-        order: ByteOrder::Little,
-    });
+    let mut bp = BlockPointer::with_properties(&Properties::plain(8192));
     bp.set_birth(1, 1);
     let far = 16 * MIB;
     for dva in [

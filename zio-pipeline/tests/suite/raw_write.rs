@@ -165,15 +165,8 @@ fn the_writer_of_another_byte_order_keeps_it() {
     let pipeline = on(&sim, 12);
     let data = noise(1, 8192);
     let like = BlockPointer::with_properties(&Properties {
-        lsize_bytes: 8192,
-        psize_bytes: 8192,
-        compression: Compression::Off.id(),
-        checksum: Checksum::Fletcher4.id(),
-        object_type: 19,
-        level: 0,
-        crypt: false,
-        dedup: false,
         order: ByteOrder::Big,
+        ..Properties::plain(8192)
     });
     let mut at = like;
     at.set_dva(0, zio_core::Dva::new(zio_pipeline::VdevId(0), 0, 8192));
